@@ -1,0 +1,1 @@
+"""Checks: pure predicates on facts that give findings."""

@@ -1,0 +1,1 @@
+"""Systems: one module per outside system; they read, apply and wait, and never decide."""

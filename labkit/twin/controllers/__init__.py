@@ -1,0 +1,1 @@
+"""Small loops that do to objects what the controllers of a real cluster do."""

@@ -1,0 +1,1 @@
+"""A small, faithful Kubernetes API server that keeps its objects in memory."""
