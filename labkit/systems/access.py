@@ -1,0 +1,146 @@
+"""How the systems of a lab are reached: addresses, secrets, trust and time.
+
+On the lab, everything is what the lab file says. On the twin, the same names lead to loopback (`connect_to`),
+the same references to the twin's own secrets, and time runs faster. Systems take an `Access` and cannot tell.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from labkit.errors import LabError, StepFailed
+from labkit.lab.models import Tls
+from labkit.secrets import Secrets
+
+T = TypeVar("T")
+On = Literal["twin", "lab"]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The time of a lab: one of its seconds takes `scale` real seconds (1 on a real lab)."""
+
+    scale: float = 1.0
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep that many lab seconds."""
+        time.sleep(seconds * self.scale)
+
+    def monotonic(self) -> float:
+        """Lab seconds since some fixed moment."""
+        return time.monotonic() / self.scale
+
+    def real(self, seconds: float, *, least: float = 10.0) -> float:
+        """Turn lab seconds into real ones for a time limit, never below `least` real seconds."""
+        return max(seconds * self.scale, min(least, seconds))
+
+
+@dataclass(frozen=True)
+class Access:
+    """Everything that a system needs beside the lab file to talk to the outside.
+
+    Attributes:
+        on: `twin` or `lab`; for messages and files only, systems must not branch on it.
+        secrets: resolves references.
+        connect_file: a JSON file `{"host:port": "host:port"}` that is read again when it changes, or None.
+        connect: fixed entries of the same form.
+        trust: how to verify the certificate of `host:port`, in place of what the lab file says.
+        clock: lab time.
+        state: a folder for what must outlast a run: known hosts, evidence.
+    """
+
+    on: On
+    secrets: Secrets
+    state: Path
+    clock: Clock = Clock()
+    connect: Mapping[str, str] = field(default_factory=dict)
+    connect_file: Path | None = None
+    trust: Mapping[str, Tls] = field(default_factory=dict)
+
+    def route(self, host: str, port: int) -> tuple[str, int]:
+        """Return the address to connect to for `host:port`, as curl's --connect-to does."""
+        name = f"{host}:{port}"
+        target = self.connect.get(name)
+        if target is None and self.connect_file is not None and self.connect_file.exists():
+            target = json.loads(self.connect_file.read_text()).get(name)
+        if target is None:
+            return host, port
+        there, _, number = target.rpartition(":")
+        return there, int(number)
+
+    def tls(self, host: str, port: int, wanted: Tls) -> Tls:
+        """Return how the certificate of `host:port` is verified."""
+        return self.trust.get(f"{host}:{port}", wanted)
+
+    def wait(
+        self,
+        probe: Callable[[], T | None],
+        *,
+        what: str,
+        deadline: float,
+        every: float = 2.0,
+        last: Callable[[], str] = lambda: "no answer yet",
+        causes: str = "",
+        error: type[LabError] = StepFailed,
+    ) -> T:
+        """Ask `probe` until it returns something other than None.
+
+        Args:
+            probe: returns the awaited value, or None to be asked again.
+            what: what is awaited, for the message.
+            deadline: lab seconds after which `error` is raised.
+            every: lab seconds between two questions.
+            last: says what was seen last.
+            causes: likely causes and the next step, for the message.
+            error: what to raise.
+        """
+        end = self.clock.monotonic() + deadline
+        while (value := probe()) is None:
+            if self.clock.monotonic() >= end:
+                raise error(f"{what}: expected within {deadline:g} s, last seen: {last()}", next_step=causes)
+            self.clock.sleep(every)
+        return value
+
+
+class Step:
+    """What an applied change may do beside its work: tell, record, and free its lane early.
+
+    The run gives one to every change that it starts. All methods may be called from the change's own thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        say: Callable[[str, Mapping[str, object]], None] = lambda _text, _data: None,
+        leave_lane: Callable[[], None] = lambda: None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._say = say
+        self._leave_lane = leave_lane
+        self._stopping = stopping
+
+    def say(self, text: str, **data: object) -> None:
+        """Show progress and write it to the journal; `data` goes to the journal only."""
+        self._say(text, data)
+
+    def leave_lane(self) -> None:
+        """Let the next change of the same lane start: the scarce part of this one is over."""
+        self._leave_lane()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run wants to end (another change failed, or a person interrupted)."""
+        return self._stopping()
+
+    @contextmanager
+    def during(self, text: str, **data: object) -> Iterator[None]:
+        """Record the start and the end of a part of the work."""
+        self.say(f"{text} ...", **data)
+        yield
+        self.say(f"{text}: done", **data)
