@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.errors import LabError, StepFailed
-from labkit.secrets import redact
+from labkit.redaction import redact
 
 
 @dataclass(frozen=True)

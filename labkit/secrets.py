@@ -1,4 +1,4 @@
-"""The one place for secrets: references are resolved here, and everything that a run writes is redacted here.
+"""The one place for secrets: references are resolved here, late, and what was resolved is hidden everywhere.
 
 A reference is a text `scheme:rest`: `env:NAME`, `file:path`, `sops:file#key.path`, `keyring:service/name`.
 Every value that is resolved is remembered, and `redact` replaces it in every text that leaves the process.
@@ -6,31 +6,178 @@ Every value that is resolved is remembered, and `redact` replaces it in every te
 
 from __future__ import annotations
 
-import base64
-import urllib.parse
-from threading import Lock
+import json
+import os
+import re
+import shutil
+import stat
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 
-_MASK = "«secret»"
-_MIN_LENGTH = 6  # shorter values would blank out innocent words
-_known: set[str] = set()
-_guard = Lock()
+from labkit.errors import InputError, Mistake
+from labkit.process import run_program
+from labkit.redaction import MASK, MIN_LENGTH, redact, remember
+
+__all__ = ["MASK", "MIN_LENGTH", "SCHEMES", "Secrets", "redact", "remember"]
+
+SCHEMES = ("env", "file", "sops", "keyring")
+_SOPS_SECONDS = 30.0
+_LARGEST = 1024 * 1024
 
 
-def remember(value: str) -> str:
-    """Register a secret so that `redact` hides it from now on; returns it unchanged."""
-    forms = {value, urllib.parse.quote(value, safe=""), base64.b64encode(value.encode()).decode()}
-    # A key or a certificate is also hidden when a program prints it line by line.
-    forms.update(line.strip() for line in value.splitlines() if len(line.strip()) >= 16)
-    with _guard:
-        _known.update(form for form in forms if len(form) >= _MIN_LENGTH)
+class Secrets:
+    """Resolve references to secrets.
+
+    Args:
+        overrides: whole references mapped to values. When given, nothing else is ever looked up: on the
+            twin no real secret is read.
+        base: the folder of the lab file, which relative paths start from.
+    """
+
+    def __init__(self, overrides: Mapping[str, str] | None = None, base: Path = Path()) -> None:
+        self._overrides = None if overrides is None else dict(overrides)
+        self._base = base
+
+    def resolve(self, ref: str) -> str:
+        """Return the secret that a reference names, remembered for redaction.
+
+        Raises:
+            InputError: when there is none; names the reference and where it was looked for.
+        """
+        return remember(self._read(ref))
+
+    def check(self, ref: str) -> str | None:
+        """Say in one line why a reference cannot be resolved, or return None when it can."""
+        try:
+            self._read(ref)
+        except InputError as exc:
+            return str(exc.mistakes[0])
+        return None
+
+    def warn(self, ref: str) -> str | None:
+        """Say what is careless about a reference that resolves: a file that others may read."""
+        scheme, rest = _split(ref)
+        if self._overrides is not None or scheme != "file":
+            return None
+        path = self._path(rest)
+        if path.is_file() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
+            return (
+                f"{ref}: expected a file that only its owner may read, got mode {mode:04o}; chmod 600 {path}"
+            )
+        return None
+
+    def _read(self, ref: str) -> str:
+        scheme, rest = _split(ref)
+        if self._overrides is not None:
+            if ref not in self._overrides:
+                raise _missing(
+                    ref, "a value among the twin's own secrets", "none", "report this: a twin knows all"
+                )
+            value = self._overrides[ref]
+        elif scheme == "env":
+            value = _from_env(ref, rest)
+        elif scheme == "file":
+            value = _from_file(ref, self._path(rest))
+        elif scheme == "sops":
+            value = self._from_sops(ref, rest)
+        else:
+            value = _from_keyring(ref, rest)
+        if len(value) < MIN_LENGTH:
+            size = f"{len(value)} characters" if value else "an empty text"
+            raise _missing(ref, f"at least {MIN_LENGTH} characters, so that it can be hidden", size, "")
+        return value
+
+    def _path(self, text: str) -> Path:
+        return self._base / os.path.expanduser(text)  # noqa: PTH111  # Path's own raises without a home
+
+    def _from_sops(self, ref: str, rest: str) -> str:
+        name, _, keys = rest.rpartition("#")
+        path = self._path(name)
+        if not path.is_file():
+            raise _missing(ref, f"a file encrypted by sops at {path}", "no such file", "")
+        try:
+            done = run_program(
+                [sops_program(), "--decrypt", "--extract", extract_path(keys), path],
+                timeout=_SOPS_SECONDS,
+                error=_SopsError,
+            )
+        except _SopsError as exc:
+            hint = (
+                "is the age key in SOPS_AGE_KEY_FILE or ~/.config/sops/age/keys.txt, and the key in the file?"
+            )
+            raise _missing(ref, f"sops to decrypt {keys} in {path}", exc.message, hint) from exc
+        return _one_line(done.text)
+
+
+class _SopsError(InputError):
+    def __init__(self, message: str) -> None:
+        super().__init__([Mistake("sops", 0, 0, "", "success", message)])
+        self.message = " ".join(message.split())
+
+
+def extract_path(keys: str) -> str:
+    r"""Turn `a.b.0.tls\.crt` into what sops wants: `["a"]["b"][0]["tls.crt"]`."""
+    parts = [part.replace("\\.", ".") for part in re.split(r"(?<!\\)\.", keys)]
+    return "".join(f"[{part}]" if part.isdecimal() else f"[{json.dumps(part)}]" for part in parts)
+
+
+def sops_program() -> Path:
+    """Return the sops on PATH, else the one beside this Python."""
+    found = shutil.which("sops")
+    return Path(found) if found else Path(sys.executable).parent / "sops"
+
+
+def _split(ref: str) -> tuple[str, str]:
+    """Take a reference apart; a text that is none may be a secret itself and is never shown."""
+    scheme, _, rest = ref.partition(":")
+    if scheme not in SCHEMES or not rest:
+        kinds = ", ".join(f"{name}:" for name in SCHEMES)
+        got = f"a literal of {len(ref)} characters"
+        raise InputError([Mistake("secret", 0, 0, "", f"a reference that begins with one of {kinds}", got)])
+    return scheme, rest
+
+
+def _from_env(ref: str, name: str) -> str:
+    if name not in os.environ:
+        raise _missing(ref, f"an environment variable {name}", "none", f"export {name}=... before the run")
+    return os.environ[name]
+
+
+def _from_file(ref: str, path: Path) -> str:
+    expected = f"a file with the secret at {path}"
+    try:
+        if not path.is_file():
+            raise _missing(ref, expected, "a directory" if path.is_dir() else "no such file", "")
+        if path.stat().st_size > _LARGEST:
+            raise _missing(ref, expected, f"a file of more than {_LARGEST} bytes", "")
+        return _one_line(path.read_bytes().decode())
+    except UnicodeDecodeError:
+        # The error object holds the bytes of the secret: it must not travel along.
+        raise _missing(ref, expected + " in UTF-8", "other bytes", "") from None
+    except OSError as exc:
+        raise _missing(ref, expected, exc.strerror or type(exc).__name__, "") from exc
+
+
+def _from_keyring(ref: str, rest: str) -> str:
+    import keyring  # noqa: PLC0415  # slow to import, and rarely used
+    import keyring.errors  # noqa: PLC0415
+
+    service, _, name = rest.rpartition("/")
+    try:
+        value = keyring.get_password(service, name)
+    except keyring.errors.KeyringError as exc:
+        raise _missing(ref, "a keyring that can be opened", " ".join(str(exc).split()), "") from exc
+    if value is None:
+        raise _missing(ref, f"{name} under {service} in the keyring", "none", f"keyring set {service} {name}")
     return value
 
 
-def redact(text: str) -> str:
-    """Replace every known secret in a text, longest first, in plain, URL-encoded and base64 form."""
-    with _guard:
-        known = sorted(_known, key=len, reverse=True)
-    for value in known:
-        if value in text:
-            text = text.replace(value, _MASK)
-    return text
+def _one_line(text: str) -> str:
+    """Drop the newline at the end of a single line; a key of several lines needs its own."""
+    stripped = text.removesuffix("\n").removesuffix("\r")
+    return text if "\n" in stripped else stripped
+
+
+def _missing(ref: str, expected: str, got: str, hint: str) -> InputError:
+    return InputError([Mistake(f"secret {ref}", 0, 0, "", expected, got, hint)])
