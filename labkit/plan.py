@@ -153,11 +153,6 @@ class Plan(BaseModel):
         data: dict[str, Any] = {"digest": self.digest, "risk": self.risk, **self.model_dump(mode="json")}
         return json.dumps(data, indent=2)
 
-    def _repr_html_(self) -> str:
-        from labkit.report.plans import plan_html  # noqa: PLC0415  # a display hook: Jupyter calls it
-
-        return plan_html(self)
-
 
 def order(changes: Iterable[Change]) -> tuple[Change, ...]:
     """Sort changes so that each comes after what it needs, keeping the given order otherwise.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from labkit.errors import LabError, StepFailed
+from labkit.errors import LabError, StepFailed, SystemDown
 from labkit.lab.models import Tls
 from labkit.secrets import Secrets
 
@@ -48,8 +48,9 @@ class Access:
     Attributes:
         on: `twin` or `lab`; for messages and files only, systems must not branch on it.
         secrets: resolves references.
-        connect_file: a JSON file `{"host:port": "host:port"}` that is read again when it changes, or None.
-        connect: fixed entries of the same form.
+        connect: entries `{"host:port": "host:port"}`, as curl's --connect-to has them.
+        connect_file: a JSON file of the same form that may change while a run goes on, or None.
+        closed: refuse every address without an entry: on the twin nothing may leave the machine.
         trust: how to verify the certificate of `host:port`, in place of what the lab file says.
         clock: lab time.
         state: a folder for what must outlast a run: known hosts, evidence.
@@ -61,15 +62,18 @@ class Access:
     clock: Clock = Clock()
     connect: Mapping[str, str] = field(default_factory=dict)
     connect_file: Path | None = None
+    closed: bool = False
     trust: Mapping[str, Tls] = field(default_factory=dict)
 
     def route(self, host: str, port: int) -> tuple[str, int]:
-        """Return the address to connect to for `host:port`, as curl's --connect-to does."""
+        """Return the address to connect to for `host:port`; raise SystemDown when it is closed."""
         name = f"{host}:{port}"
         target = self.connect.get(name)
         if target is None and self.connect_file is not None and self.connect_file.exists():
             target = json.loads(self.connect_file.read_text()).get(name)
         if target is None:
+            if self.closed:
+                raise SystemDown(f"{name}: expected a counterpart on the twin, got none")
             return host, port
         there, _, number = target.rpartition(":")
         return there, int(number)

@@ -1,0 +1,65 @@
+"""Findings of checks as a table, in HTML and for a terminal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from labkit.plan import Finding, Severity
+from labkit.report.html import Cell, box, table
+from labkit.report.plans import SEVERITY_STYLE
+
+_HEAD = ("", "subject", "expected", "got", "what to do")
+
+
+@dataclass(frozen=True)
+class FindingsView:
+    """What was checked (id and sentence each) and what was found, worst first."""
+
+    asked: tuple[tuple[str, str], ...]
+    findings: tuple[Finding, ...]
+
+    def _sorted(self) -> list[Finding]:
+        return sorted(self.findings, key=lambda f: (-f.severity.rank, f.id, f.subject))
+
+    def headline(self) -> str:
+        """Say in one line how it stands."""
+        errors = sum(finding.severity is Severity.ERROR for finding in self.findings)
+        warnings = sum(finding.severity is Severity.WARNING for finding in self.findings)
+        if not errors and not warnings:
+            return f"all good: {len(self.asked)} checks passed"
+        return f"{errors} errors, {warnings} warnings in {len(self.asked)} checks"
+
+    def __repr__(self) -> str:
+        return "\n".join([self.headline(), *(f"{f.severity}: {f}" for f in self._sorted())])
+
+    def _repr_html_(self) -> str:
+        passed = "".join(f"<li>{escape(sentence)}</li>" for _, sentence in self._passed())
+        rows = [
+            (Cell(f.severity, SEVERITY_STYLE[f.severity][0]), f.subject, f.expected, f.got, f.remedy)
+            for f in self._sorted()
+        ]
+        parts = [f"<p><b>{escape(self.headline())}</b></p>"]
+        if rows:
+            parts.append(table(_HEAD, rows))
+        if passed:
+            parts.append(f'<ul class="calm">{passed}</ul>')
+        return box(*parts)
+
+    def _passed(self) -> Iterable[tuple[str, str]]:
+        found = {finding.id for finding in self.findings if finding.severity is not Severity.INFO}
+        return ((name, sentence) for name, sentence in self.asked if name not in found)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(self.headline(), style="bold")
+        if self.findings:
+            rows = Table(*_HEAD, box=None, pad_edge=False, header_style="dim")
+            for f in self._sorted():
+                mark = Text(f.severity, style=SEVERITY_STYLE[f.severity][1])
+                rows.add_row(mark, f.subject, f.expected, f.got, f.remedy)
+            yield rows

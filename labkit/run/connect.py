@@ -1,0 +1,114 @@
+"""From `on` to an Access: the real lab as the file says, or a twin of it (the only place that starts one)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from labkit.errors import InputError, Mistake, Refused
+from labkit.lab import Lab
+from labkit.lab.models import Tls
+from labkit.secrets import Secrets
+from labkit.systems.access import Access, Clock
+
+TWIN_VARIABLE = "LABKIT_TWIN"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """An Access and what ends with it: `close` stops a twin that was started for this run."""
+
+    access: Access
+    close: Callable[[], None] = lambda: None
+    writes: Callable[[], dict[str, int]] = dict
+
+
+def check_on(on: str) -> Literal["twin", "lab"]:
+    """Return `on` when it is one of the two words; raise InputError otherwise."""
+    if on == "twin":
+        return "twin"
+    if on == "lab":
+        return "lab"
+    raise InputError([Mistake("parameters", 0, 0, "on", "twin or lab", repr(on))])
+
+
+def state_dir(lab: str) -> Path:
+    """Return the folder of what outlasts a run on the real lab: known hosts, locks, evidence."""
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(home) / "labkit" / lab
+
+
+def connect(lab: Lab, lab_file: Path, *, on: Literal["twin", "lab"], scenario: str) -> Connection:
+    """Open the way to a lab: the real one, the twin of `LABKIT_TWIN`, or a new twin in `scenario`."""
+    if on == "lab":
+        state = state_dir(lab.name)
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return Connection(Access(on="lab", secrets=Secrets(base=lab_file.parent), state=state))
+    if joined := os.environ.get(TWIN_VARIABLE):
+        return _join(lab, Path(joined))
+    return _start(lab_file, scenario)
+
+
+def _join(lab: Lab, state: Path) -> Connection:
+    from labkit.twin.client import join_twin  # noqa: PLC0415  # only a rehearsal needs the twin
+
+    twin = join_twin(state)
+    if twin.lab != lab.name:
+        raise Refused(
+            f"twin {state}: expected the twin of lab {lab.name}, got one of {twin.lab}",
+            next_step=f"unset {TWIN_VARIABLE}, or `labkit twin up --lab` with this lab's file",
+        )
+    return _of_twin(twin)
+
+
+def _start(lab_file: Path, scenario: str) -> Connection:
+    from labkit.twin.client import start_twin  # noqa: PLC0415  # only a rehearsal needs the twin
+
+    state = Path(tempfile.mkdtemp(prefix="labkit-twin-"))
+    twin = start_twin(lab_file, state=state, scenario=scenario, parent=os.getpid())
+    return _of_twin(twin, close=lambda: twin.stop(remove=True))
+
+
+@contextmanager
+def open_twin(
+    lab_file: Path, *, scenario: str = "empty", faults: Sequence[str] = (), seed: int = 1, scale: float | None = None
+) -> Iterator[Path]:
+    """Keep a twin for the time of the block, for runs that follow each other on it; yields its state folder."""
+    from labkit.twin.client import DEFAULT_SCALE, start_twin  # noqa: PLC0415  # only a rehearsal needs the twin
+
+    twin = start_twin(
+        lab_file,
+        state=Path(tempfile.mkdtemp(prefix="labkit-twin-")),
+        scenario=scenario,
+        faults=faults,
+        seed=seed,
+        scale=DEFAULT_SCALE if scale is None else scale,
+        parent=os.getpid(),
+    )
+    try:
+        yield twin.state
+    finally:
+        twin.stop(remove=True)
+
+
+def _of_twin(twin: object, close: Callable[[], None] = lambda: None) -> Connection:
+    from labkit.twin.client import TwinHandle  # noqa: PLC0415  # only a rehearsal needs the twin
+
+    assert isinstance(twin, TwinHandle)  # noqa: S101  # narrows the type that the lazy import hides
+    state = twin.state / "labkit"
+    state.mkdir(exist_ok=True, mode=0o700)
+    access = Access(
+        on="twin",
+        secrets=Secrets(overrides=twin.secrets),
+        state=state,
+        clock=Clock(twin.scale),
+        connect_file=twin.connect_file,
+        closed=True,
+        trust={name: Tls(ca=trust["ca"]) for name, trust in twin.trust.items()},
+    )
+    return Connection(access, close, lambda: dict(twin.status()["writes"]))

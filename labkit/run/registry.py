@@ -1,0 +1,53 @@
+"""The systems by name: how each is read, and how its changes are applied. Imported only when used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from labkit.errors import LabError
+from labkit.lab import Lab
+from labkit.plan import Change
+from labkit.systems.access import Access, Step
+
+Read = Callable[[Lab, Access], Any]
+ApplyChange = Callable[[Lab, Access, Change, Step], str]
+
+READERS: dict[str, str] = {
+    "proxmox": "labkit.systems.proxmox:read_proxmox",
+    "endpoints": "labkit.systems.endpoints:read_endpoints",
+    "references": "labkit.systems.references:read_references",
+}
+APPLIERS: dict[str, str] = {
+    "proxmox": "labkit.systems.proxmox:apply_change",
+}
+PROVIDED: dict[str, str] = {
+    "ssh_public_key": "labkit.systems.ssh:public_key",
+}
+"""Wants that come from a secret reference: a planner that has such a parameter gets it from here."""
+
+
+def reader(name: str) -> Read:
+    """Return the function that reads a system."""
+    read: Read = _find(READERS, name)
+    return read
+
+
+def applier(name: str) -> ApplyChange:
+    """Return the function that applies a change of a system."""
+    apply: ApplyChange = _find(APPLIERS, name)
+    return apply
+
+
+def provider(name: str) -> Callable[[Lab, Access], Any]:
+    """Return the function that supplies a planner's parameter."""
+    provide: Callable[[Lab, Access], Any] = _find(PROVIDED, name)
+    return provide
+
+
+def _find(table: dict[str, str], name: str) -> Any:
+    if name not in table:
+        raise LabError(f"system {name!r}: expected one of {', '.join(sorted(table))}")
+    module, _, function = table[name].partition(":")
+    return getattr(import_module(module), function)

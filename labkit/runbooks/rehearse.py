@@ -1,0 +1,109 @@
+"""The rehearsal: all runbooks in a row on one twin, with a page that tells how it went."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labkit.lab.loader import load_lab
+from labkit.run.connect import TWIN_VARIABLE, open_twin
+from labkit.run.folders import new_run_folder
+from labkit.run.parameters import declared, list_notebooks
+from labkit.runbooks.execute import Ending, Listen, execute, export_html
+from labkit.runbooks.page import rehearsal_page
+
+Told = Callable[[str], Listen | None]
+
+
+@dataclass
+class Rehearsal:
+    """What a rehearsal was and how each of its runbooks ended."""
+
+    lab: str
+    folder: Path
+    endings: list[Ending] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether every runbook ended well and left nothing to change."""
+        return all(is_rehearsed(ending) for ending in self.endings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the rehearsal in the form of summary.json."""
+        return {
+            "lab": self.lab,
+            "ok": self.ok,
+            "seconds": round(self.seconds, 2),
+            "runbooks": [_row(ending) for ending in self.endings],
+        }
+
+
+def is_rehearsed(ending: Ending) -> bool:
+    """Whether a runbook ended well and planning again after it left nothing to do."""
+    return ending.ok and not ending.summary.get("second_plan_changes")
+
+
+def rehearse(
+    lab_file: Path,
+    *,
+    faults: Sequence[str] = (),
+    seed: int = 1,
+    scale: float | None = None,
+    tell: Told = lambda _runbook: None,
+) -> Rehearsal:
+    """Run all runbooks in the order of their numbers on one new twin of a lab; stop after the first that fails.
+
+    Args:
+        lab_file: the lab.
+        faults: names of faults that the twin starts with.
+        seed: the twin's seed.
+        scale: real seconds for one of the twin's; its own default when None.
+        tell: is called with each runbook's name before it starts; returns who listens to its journal.
+    """
+    lab = load_lab(lab_file)
+    folder = new_run_folder("rehearsal", near=lab_file)
+    rehearsal = Rehearsal(lab.name, folder)
+    with open_twin(lab_file, faults=faults, seed=seed, scale=scale) as twin, ThreadPoolExecutor(1) as exporter:
+        pages: list[Future[Path]] = []
+        for name in list_notebooks():
+            ending = _run_one(name, lab_file, folder / name, twin, tell(name))
+            rehearsal.endings.append(ending)
+            rehearsal.seconds += ending.seconds
+            pages.append(exporter.submit(export_html, ending.notebook))
+            if not is_rehearsed(ending):
+                break
+        for page in pages:
+            page.result()
+    (folder / "summary.json").write_text(json.dumps(rehearsal.to_dict(), indent=2), encoding="utf-8")
+    (folder / "index.html").write_text(rehearsal_page(rehearsal.to_dict()), encoding="utf-8")
+    return rehearsal
+
+
+def _run_one(name: str, lab_file: Path, folder: Path, twin: Path, listen: Listen | None) -> Ending:
+    known = {parameter.name for parameter in declared(name)}
+    values = {"lab": str(lab_file), "on": "twin"}
+    return execute(
+        name,
+        {key: value for key, value in values.items() if key in known},
+        folder,
+        environment={TWIN_VARIABLE: str(twin)},
+        listen=listen,
+    )
+
+
+def _row(ending: Ending) -> dict[str, Any]:
+    second = ending.summary.get("second_plan_changes")
+    return {
+        "name": ending.runbook,
+        "ok": is_rehearsed(ending),
+        "seconds": round(ending.seconds, 2),
+        "changes": ending.summary.get("changes", 0),
+        "second_plan_changes": second if second is not None else 0,
+        "notebook": str(Path(ending.notebook.parent.name) / ending.notebook.name),
+        "error": ending.error or None,
+    }
