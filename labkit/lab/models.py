@@ -2,71 +2,53 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 
-Role = Literal["server", "agent"]
+from labkit.lab.types import (
+    NAME_PATTERN,
+    SECRET_SCHEMES,
+    Address,
+    AddressRange,
+    ApiUrl,
+    BackupTarget,
+    Branch,
+    Bridge,
+    Cores,
+    Cron,
+    Disk,
+    Domain,
+    FilePath,
+    Fingerprint,
+    GitUrl,
+    HostName,
+    K3sVersion,
+    LabelKey,
+    LabelValue,
+    Memory,
+    Name,
+    NasApi,
+    Network,
+    Pool,
+    RepoPath,
+    Role,
+    SearchDomain,
+    SecretRef,
+    ServerName,
+    Storage,
+    Taint,
+    Template,
+    TokenId,
+    UserName,
+    Vlan,
+    VmId,
+    parse_range,
+    parse_size,
+)
 
-NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-SECRET_SCHEMES = ("env", "file", "sops", "keyring")
-_SIZE = re.compile(r"^\s*(-?\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*$")
-_MIB = {"MiB": 1, "GiB": 1024, "TiB": 1024 * 1024}
-
-
-def parse_size(value: object) -> int:
-    """Turn `4096 MiB`, `100 GiB` or `1 TiB` into MiB; raise ValueError with the accepted form."""
-    match = _SIZE.match(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("a size with its unit, for example 4096 MiB or 100 GiB")
-    number, unit = float(match[1]), match[2]
-    if unit not in _MIB:
-        raise ValueError("one of the units MiB, GiB, TiB")
-    mib = number * _MIB[unit]
-    if mib <= 0:
-        raise ValueError("a size above zero")
-    if mib != int(mib):
-        raise ValueError("a whole number of MiB")
-    return int(mib)
-
-
-def _secret_reference(value: str) -> str:
-    scheme, separator, rest = value.partition(":")
-    if not separator or not scheme.isidentifier():
-        raise ValueError("a reference (env:NAME, file:path, sops:file#key, keyring:service/name), no literal")
-    if scheme not in SECRET_SCHEMES:
-        raise ValueError("one of the schemes " + ", ".join(f"{name}:" for name in SECRET_SCHEMES))
-    if not rest.strip():
-        raise ValueError(f"something after {scheme}:")
-    if scheme == "sops" and "#" not in rest:
-        raise ValueError("sops:file#key.path")
-    if scheme == "keyring" and "/" not in rest:
-        raise ValueError("keyring:service/name")
-    return value
-
-
-Size = Annotated[
-    int,
-    BeforeValidator(parse_size),
-    WithJsonSchema({"type": "string", "pattern": r"^[0-9.]+ ?(MiB|GiB|TiB)$", "examples": ["4096 MiB"]}),
-]
-"""A size in MiB, written with its unit."""
-
-SecretRef = Annotated[
-    str,
-    AfterValidator(_secret_reference),
-    WithJsonSchema({"type": "string", "pattern": r"^(env|file|sops|keyring):.+$", "examples": ["env:NAME"]}),
-]
-"""A reference to a secret: env:NAME, file:path, sops:file#key.path, keyring:service/name."""
-
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-"""A DNS label: lower-case letters, digits and dashes."""
-
-Address = ipaddress.IPv4Address
-Network = ipaddress.IPv4Network
+__all__ = ["NAME_PATTERN", "SECRET_SCHEMES", "Address", "Lab", "Machine", "Network", "Role", "parse_size"]
 
 
 class Model(BaseModel):
@@ -84,42 +66,49 @@ class NetworkPart(Model):
     """The router."""
     dns: tuple[Address, ...] = ()
     """Name servers for the guests; the gateway when empty."""
-    search: str = "lan"
+    search: SearchDomain = "lan"
     """The search domain of the guests."""
-    load_balancer: tuple[str, ...] = ()
+    load_balancer: tuple[AddressRange, ...] = ()
     """Addresses and ranges (`a-b`) that load balancer services may take; no VM may have one of them."""
     vip: Address | None = None
     """A virtual address of the Kubernetes API (kube-vip); none when absent."""
+
+    @property
+    def ranges(self) -> tuple[tuple[Address, Address], ...]:
+        """The first and last address of each load balancer range."""
+        return tuple(parse_range(text) for text in self.load_balancer)
 
 
 class Tls(Model):
     """How a self-signed certificate is verified; the system's CAs when both are absent."""
 
-    fingerprint: str | None = Field(default=None, pattern=r"^([0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}$")
+    fingerprint: Fingerprint | None = None
     """The SHA-256 fingerprint, as Proxmox shows it under Certificates."""
-    ca: str | None = None
+    ca: FilePath | None = None
     """A file with the CA certificate (PEM), for Proxmox /etc/pve/pve-root-ca.pem."""
 
 
 class ApiToken(Model):
     """An API token of Proxmox: its id, and where its secret is kept."""
 
-    id: str = Field(pattern=r"^[^@!\s]+@[^@!\s]+![^@!\s]+$")
+    id: TokenId
     """user@realm!name"""
     secret: SecretRef
+    """Where the secret of the token is kept."""
 
 
 class Proxmox(Model):
     """The Proxmox cluster."""
 
-    api: tuple[str, ...] = Field(min_length=1)
+    api: tuple[ApiUrl, ...] = Field(min_length=1)
     """URLs of the API, for example https://hades.lan:8006; later ones are used when earlier ones are down."""
     tls: Tls = Tls()
+    """How its certificate is verified."""
     token: ApiToken
     """The token that writes; loaded inside apply only."""
     read_token: ApiToken | None = None
     """A token that only reads; the writing one when absent."""
-    pool: str | None = None
+    pool: Pool | None = None
     """A resource pool that new VMs join."""
     tag: Name = "labkit"
     """The tag on every VM that labkit made."""
@@ -128,29 +117,38 @@ class Proxmox(Model):
 class Sizing(Model):
     """Sizes that override the more general ones; absent means inherited."""
 
-    cores: int | None = Field(default=None, ge=1, le=512)
-    memory: Size | None = None
-    disk: Size | None = None
+    cores: Cores | None = None
+    """Virtual CPU cores."""
+    memory: Memory | None = None
+    """Memory, for example 4096 MiB."""
+    disk: Disk | None = None
+    """The size of the disk, for example 100 GiB; a disk is never shrunk."""
 
 
 class HostDefaults(Model):
     """What all Proxmox hosts share unless a host says otherwise; `{host}` stands for the host's name."""
 
-    template: str = "ubuntu-template-{host}"
+    template: Template = "ubuntu-template-{host}"
     """The template VM on each host, by name."""
-    storage: str = "local-lvm"
+    storage: Storage = "local-lvm"
     """Where disks of VMs go."""
-    bridge: str = "vmbr0"
-    vlan: int | None = Field(default=None, ge=1, le=4094)
+    bridge: Bridge = "vmbr0"
+    """The network bridge that VMs are attached to."""
+    vlan: Vlan | None = None
+    """The VLAN tag of the VMs; none when absent."""
 
 
 class Host(Model):
     """One Proxmox host; what is absent comes from the defaults."""
 
-    template: str | None = None
-    storage: str | None = None
-    bridge: str | None = None
-    vlan: int | None = Field(default=None, ge=1, le=4094)
+    template: Template | None = None
+    """The template VM on this host, by name."""
+    storage: Storage | None = None
+    """Where disks of VMs go on this host."""
+    bridge: Bridge | None = None
+    """The network bridge that VMs on this host are attached to."""
+    vlan: Vlan | None = None
+    """The VLAN tag of the VMs; none when absent."""
     vm: Sizing = Sizing()
     """Sizes of all VMs on this host."""
     server: Sizing = Sizing()
@@ -162,39 +160,51 @@ class Host(Model):
 class VmDefaults(Model):
     """The size of a VM for which neither its host nor itself says otherwise."""
 
-    cores: int = Field(default=2, ge=1, le=512)
-    memory: Size = 4096
-    disk: Size = 100 * 1024
+    cores: Cores = 2
+    """Virtual CPU cores."""
+    memory: Memory = 4096
+    """Memory, for example 4096 MiB."""
+    disk: Disk = 100 * 1024
+    """The size of the disk, for example 100 GiB."""
 
 
 class Defaults(Model):
     """Everything that is the same for most hosts and VMs."""
 
     host: HostDefaults = HostDefaults()
+    """What all hosts share."""
     vm: VmDefaults = VmDefaults()
+    """The size of every VM."""
 
 
 class Vm(Model):
     """One VM: its role in the cluster, where it runs, its address; sizes only where it differs."""
 
     role: Role
-    host: str
+    """server (control plane with etcd) or agent (worker)."""
+    host: HostName
+    """The Proxmox host that it runs on."""
     address: Address
-    vmid: int | None = Field(default=None, ge=100, le=999_999_999)
+    """Its static IPv4 address."""
+    vmid: VmId | None = None
     """A fixed VMID; the next free one when absent."""
-    cores: int | None = Field(default=None, ge=1, le=512)
-    memory: Size | None = None
-    disk: Size | None = None
-    labels: dict[str, str] = Field(default_factory=dict)
+    cores: Cores | None = None
+    """Virtual CPU cores."""
+    memory: Memory | None = None
+    """Memory, for example 4096 MiB."""
+    disk: Disk | None = None
+    """The size of the disk, for example 100 GiB; a disk is never shrunk."""
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """Kubernetes node labels beside the zone."""
-    taints: tuple[str, ...] = ()
+    taints: tuple[Taint, ...] = ()
     """Kubernetes node taints, `key=value:Effect`."""
 
 
 class Guests(Model):
     """How labkit logs in to the VMs."""
 
-    user: str = Field(default="ubuntu", pattern=r"^[a-z_][a-z0-9_-]*$")
+    user: UserName = "ubuntu"
+    """The user that cloud-init makes."""
     ssh_key: SecretRef
     """The private key (OpenSSH format); its public half goes into cloud-init."""
     password: SecretRef | None = None
@@ -206,19 +216,22 @@ class Guests(Model):
 class K3s(Model):
     """The k3s cluster."""
 
-    version: str = Field(pattern=r"^v1\.\d+\.\d+\+k3s\d+$")
+    version: K3sVersion
+    """The version of k3s, for example v1.33.4+k3s1."""
     token: SecretRef
     """The cluster token: a snapshot is worthless without it."""
     install: Literal["script", "airgap"] = "script"
     """Whether a guest fetches the installer itself or gets installer and binary from here."""
-    airgap_dir: str | None = None
+    airgap_dir: FilePath | None = None
     """For `install: airgap`: the folder with install.sh, k3s, images and sha256sum-amd64.txt."""
     disable: tuple[Literal["servicelb", "traefik", "local-storage", "metrics-server", "coredns"], ...] = ()
     """Packaged components that k3s leaves out."""
-    kubeconfig: str = "~/.kube/config"
+    kubeconfig: FilePath = "~/.kube/config"
     """The file that gets a context named after the lab."""
-    snapshot_schedule: str = "0 */6 * * *"
+    snapshot_schedule: Cron = "0 */6 * * *"
+    """When etcd takes its snapshots."""
     snapshot_retention: int = Field(default=20, ge=1)
+    """How many scheduled snapshots each server keeps."""
     config: dict[str, Any] = Field(default_factory=dict)
     """More keys of /etc/rancher/k3s/config.yaml for every server."""
 
@@ -226,10 +239,14 @@ class K3s(Model):
 class Git(Model):
     """The repository that Flux reconciles."""
 
-    url: str = Field(pattern=r"^(ssh://|https://|git@).+")
-    branch: str = "master"
-    path: str = "./kubernetes/clusters/production"
+    url: GitUrl
+    """The repository, for example ssh://git@github.com/owner/repository.git."""
+    branch: Branch = "master"
+    """The branch that Flux follows."""
+    path: RepoPath = "./kubernetes/clusters/production"
+    """The folder that Flux applies."""
     deploy_key: SecretRef
+    """The private key with which Flux reads the repository."""
     known_hosts: str | None = None
     """A known_hosts file (or text) that verifies the Git server."""
     age_key: SecretRef
@@ -239,12 +256,15 @@ class Git(Model):
 class Nas(Model):
     """The TrueNAS box."""
 
-    host: str
-    api: str | None = None
+    host: ServerName
+    """Its name or address."""
+    api: NasApi | None = None
     """wss://host/api/current; derived from the host when absent."""
     tls: Tls = Tls()
+    """How its certificate is verified."""
     api_key: SecretRef | None = None
-    backup_target: str = Field(pattern=r"^(nfs|cifs|s3)://.+")
+    """The key of its API; its API is not used when absent."""
+    backup_target: BackupTarget
     """Longhorn's backup target."""
 
 
@@ -252,18 +272,29 @@ class Lab(Model):
     """The whole lab, as `parameters/lab.yaml` describes it."""
 
     name: Name
-    domain: str = Field(pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}$")
+    """The name of the lab: runs, locks and the kubeconfig context carry it."""
+    domain: Domain
+    """The domain of the applications."""
     network: NetworkPart
+    """The LAN that the guests live in."""
     proxmox: Proxmox
+    """The Proxmox cluster."""
     defaults: Defaults = Defaults()
-    hosts: dict[Name, Host] = Field(min_length=1)
+    """Everything that is the same for most hosts and VMs."""
+    hosts: dict[HostName, Host] = Field(min_length=1)
+    """The Proxmox hosts by name; {} for one that differs in nothing from the defaults."""
     vms: dict[Name, Vm] = Field(min_length=1)
+    """The VMs by name, the first server first."""
     guests: Guests
+    """How labkit logs in to the VMs."""
     k3s: K3s
+    """The k3s cluster."""
     git: Git
+    """The repository that Flux reconciles."""
     ingress: Address
     """The address of Traefik's load balancer service."""
     nas: Nas
+    """The TrueNAS box."""
 
     @property
     def machines(self) -> tuple[Machine, ...]:

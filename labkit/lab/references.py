@@ -12,7 +12,7 @@ from labkit.lab.models import SECRET_SCHEMES
 def walk_references(value: object, where: str = "") -> Iterator[tuple[str, str]]:
     """Yield the dotted place and the text of every secret reference below a model, mapping or sequence."""
     if isinstance(value, BaseModel):
-        children = [(name, getattr(value, name)) for name in type(value).model_fields]
+        children: list[tuple[object, object]] = [(name, getattr(value, name)) for name in type(value).model_fields]
     elif isinstance(value, dict):
         children = list(value.items())
     elif isinstance(value, tuple | list):
