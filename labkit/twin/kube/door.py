@@ -48,9 +48,7 @@ class Api(Protocol):
         """Return one object, or None when there is none."""
         ...
 
-    def list(
-        self, resource: str, namespace: str = "", labels: Mapping[str, str] | None = None
-    ) -> list[Object]:
+    def list(self, resource: str, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[Object]:
         """Return the objects of one or (with `namespace=""`) all namespaces, in order of their keys.
 
         An unknown resource (its CRD is not there) gives an empty list.
@@ -69,9 +67,7 @@ class Api(Protocol):
         """Replace the status subresource only."""
         ...
 
-    def patch(
-        self, resource: str, name: str, patch: Object, namespace: str = "", *, subresource: str = ""
-    ) -> Object:
+    def patch(self, resource: str, name: str, patch: Object, namespace: str = "", *, subresource: str = "") -> Object:
         """Apply a JSON merge patch; a patch that changes nothing writes nothing."""
         ...
 
@@ -80,7 +76,12 @@ class Api(Protocol):
         ...
 
     def delete(
-        self, resource: str, name: str, namespace: str = "", *, grace: int | None = None,
+        self,
+        resource: str,
+        name: str,
+        namespace: str = "",
+        *,
+        grace: int | None = None,
         propagation: Literal["Background", "Foreground", "Orphan"] = "Background",
     ) -> None:
         """Delete, honouring finalizers and grace; deleting what is not there does nothing."""
