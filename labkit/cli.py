@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 
 import typer
@@ -18,7 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _module in ("runbooks", "check", "lab", "twin", "backups"):
+_PARTS = ("runbooks", "check", "schema", "twin", "backups")
+for _module in _PARTS:
     import_module(f"labkit.commands.{_module}").mount(app)
 
 
@@ -35,12 +37,23 @@ def _root(
     """Homelab runbooks that can be rehearsed on a twin."""
 
 
+def join_pairs(argv: Sequence[str]) -> list[str]:
+    """Turn `-p NAME VALUE`, as papermill has it, into the `-p NAME=VALUE` that the parser takes as well."""
+    words, joined = list(argv), []
+    while words:
+        word = words.pop(0)
+        joined.append(word)
+        if word in {"-p", "--parameter"} and len(words) > 1 and words[0].isidentifier():
+            joined.append(f"{words.pop(0)}={words.pop(0)}")
+    return joined
+
+
 def main() -> None:
     """Run the command; an error of labkit ends it with its own exit status and a message, never a traceback."""
-    from labkit.secrets import redact  # noqa: PLC0415  # only errors and commands need it
+    from labkit.secrets import redact  # only errors and commands need it
 
     try:
-        app()
+        app(join_pairs(sys.argv[1:]))
     except LabError as exc:
         typer.secho(redact(f"error: {exc}"), fg="red", err=True)
         sys.exit(exc.exit_status)

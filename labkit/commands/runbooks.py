@@ -30,7 +30,8 @@ def runbooks(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) 
         found.append((name, path, about, declared(name)))
     if as_json:
         rows = [
-            {"name": n, "notebook": str(p), "about": a, "parameters": [vars(one) for one in ps]} for n, p, a, ps in found
+            {"name": n, "notebook": str(p), "about": a, "parameters": [vars(one) for one in ps]}
+            for n, p, a, ps in found
         ]
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -44,7 +45,9 @@ def runbooks(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) 
 def run(
     runbook: str = typer.Argument(help="Its name, for example provision-vms."),
     file: Path | None = typer.Option(None, "-f", "--file", help="A YAML file with parameters."),
-    pairs: list[str] = typer.Option([], "-p", "--parameter", help="NAME=VALUE; may be given many times."),
+    pairs: list[str] = typer.Option(
+        [], "-p", "--parameter", metavar="NAME VALUE", help="One parameter; NAME=VALUE too."
+    ),
     lab: Path | None = typer.Option(None, help="The lab file [default: parameters/lab.yaml]."),
     on: str | None = typer.Option(None, help="twin (the default) or lab."),
     approve: str | None = typer.Option(None, help="A plan's digest, safe, or none."),
@@ -52,7 +55,6 @@ def run(
     as_json: bool = typer.Option(False, "--json", help="Print the run's summary as JSON, and no progress."),
 ) -> None:
     """Execute a runbook headless; its folder under outputs/ keeps everything that happened."""
-    from labkit.errors import InputError, Mistake
     from labkit.lab.loader import load_lab
     from labkit.run.connect import check_on
     from labkit.run.folders import find_input, new_run_folder
@@ -124,7 +126,7 @@ def _pair(text: str) -> tuple[str, str]:
 
     name, separator, value = text.partition("=")
     if not separator:
-        raise InputError([Mistake("parameters", 0, 0, "-p", "NAME=VALUE", repr(text))])
+        raise InputError([Mistake("parameters", 0, 0, "-p", "NAME VALUE", repr(text))])
     return name.strip(), value
 
 

@@ -44,11 +44,15 @@ def _draw_host(axes: Any, x: int, host: str, machines: list[Machine], tallest: i
     axes.add_patch(frame)
     memory = sum(machine.memory for machine in machines) / 1024
     axes.text(x, 0.42, host, ha="center", va="center", weight="bold", fontsize=11)
-    axes.text(x, 0.17, f"{len(machines)} VMs, {memory:g} GiB memory", ha="center", va="center", fontsize=8, color="#555")
+    axes.text(
+        x, 0.17, f"{len(machines)} VMs, {memory:g} GiB memory", ha="center", va="center", fontsize=8, color="#555"
+    )
     for row, machine in enumerate(machines):
         top = -row
-        box = FancyBboxPatch((x - 0.40, top - 0.86), 0.80, 0.76, boxstyle="round,pad=0.01", facecolor=_FACE[machine.role],
-                             edgecolor="none")  # fmt: skip
+        colour = _FACE[machine.role]
+        box = FancyBboxPatch(
+            (x - 0.40, top - 0.86), 0.80, 0.76, boxstyle="round,pad=0.01", facecolor=colour, edgecolor="none"
+        )
         axes.add_patch(box)
         ink = "white" if machine.role == "server" else "black"
         size = f"{machine.cores} cores, {machine.memory} MiB, {machine.disk / 1024:g} GiB"

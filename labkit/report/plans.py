@@ -68,6 +68,14 @@ def plan_html(plan: Plan) -> str:
     return box(*parts)
 
 
+def plan_text(plan: Plan) -> str:
+    """Return the plan as plain lines."""
+    lines = [f"{plan.runbook}: {plan.summary()}"]
+    lines += [f"{SIGNS[c.action]} {c.kind} {c.target}: {describe(c)} [{c.risk}]" for c in plan.changes]
+    lines += [f"{finding.severity}: {finding}" for finding in plan.findings]
+    return "\n".join(lines)
+
+
 def plan_rich(plan: Plan) -> Group:
     """Return the plan for a terminal."""
     parts: list[Table | Text] = [Text.assemble((plan.runbook, "bold"), ": ", plan.summary())]

@@ -22,7 +22,7 @@ from labkit.run.folders import find_input, new_run_folder
 from labkit.run.gate import check_approval, pass_gate
 from labkit.run.journal import Journal, now_utc, whoami
 from labkit.run.lock import lab_lock
-from labkit.run.notices import Board, show
+from labkit.run.notices import Board, register_pictures, show
 from labkit.run.schedule import Outcome, Scheduler
 from labkit.secrets import redact
 
@@ -282,6 +282,7 @@ def start(runbook: str, *, lab: str | Path = "parameters/lab.yaml", on: str = "t
     Raises:
         InputError: with every mistake in the parameters or in the lab file.
     """
+    register_pictures()
     parameters.check_injected(runbook)
     where = check_on(on)
     check_approval(approve)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from labkit.plan import Change
+from labkit.plan import Change, Plan
 from labkit.report.progress import ChangeState, progress_html, progress_line
 from labkit.run.journal import Journal
 from labkit.run.schedule import State
@@ -25,6 +25,19 @@ def in_notebook() -> bool:
         return False
     shell = get_ipython()
     return shell is not None and hasattr(shell, "kernel")
+
+
+def register_pictures() -> None:
+    """Teach a kernel how plans look: a table as HTML, lines as text."""
+    if not in_notebook():
+        return
+    from IPython import get_ipython  # noqa: PLC0415  # only there inside a kernel
+
+    from labkit.report.plans import plan_html, plan_text  # noqa: PLC0415  # display only
+
+    formatters = get_ipython().display_formatter.formatters
+    formatters["text/html"].for_type(Plan, plan_html)
+    formatters["text/plain"].for_type(Plan, lambda plan, printer, _cycle: printer.text(plan_text(plan)))
 
 
 def show(thing: Any) -> None:

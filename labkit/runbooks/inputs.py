@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError
 
 from labkit.errors import InputError, Mistake
@@ -40,7 +41,7 @@ def load_parameters(file: Path, known: Sequence[Parameter]) -> dict[str, Any]:
         raise InputError([Mistake(str(file), line, column, "", "valid YAML", str(exc.problem))]) from exc
     if data is None:
         return {}
-    if not isinstance(data, dict):
+    if not isinstance(data, CommentedMap):
         raise InputError([Mistake(str(file), 1, 1, "", "a mapping of parameter names to values", type(data).__name__)])
     lines = {name: data.lc.key(name)[0] + 1 for name in data}
     values = {str(name): _plain(value) for name, value in data.items()}

@@ -70,9 +70,9 @@ def test_the_lock_names_its_holder_and_goes_with_its_process(tmp_path: Path) -> 
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(Refused, match=rf"provision-vms by .* \(process {holder.pid}\) since 2"):
-            with lab_lock(path, runbook="other"):
-                pass
+        said = rf"provision-vms by .* \(process {holder.pid}\) since 2"
+        with pytest.raises(Refused, match=said), lab_lock(path, runbook="other"):
+            pass
     finally:
         holder.kill()
         holder.wait()
