@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from labkit.lab.mistakes import guess, look
+from labkit.lab.mistakes import describe, guess, look
 from labkit.lab.positions import Document, Path
 from labkit.lab.types import Address, Network, parse_range
 
@@ -127,7 +127,7 @@ def _check_network(parts: _Parts) -> None:
         try:
             inner = Network(str(text).split(",")[0])
         except ValueError:
-            parts.add(("k3s", "config", key), f"an IPv4 network, for example {default}", "something else")
+            parts.add(("k3s", "config", key), f"an IPv4 network, for example {default}", describe(text, ()))
             continue
         if parts.network is not None and parts.network.overlaps(inner):
             hint = f"choose another network, or set k3s.config.{key}"
@@ -149,7 +149,9 @@ def _check_ranges(parts: _Parts) -> None:
             parts.add(path, f"a range without {names[0]}", got)
         for other, (low, high) in parts.ranges[:number]:
             if first <= high and low <= last:
-                parts.add(path, "ranges that do not overlap", f"{got}, which overlaps with line {parts.line(other)}")
+                parts.add(
+                    path, "ranges that do not overlap", f"{got}, overlapping with the one in line {parts.line(other)}"
+                )
 
 
 def _check_ingress(parts: _Parts) -> None:

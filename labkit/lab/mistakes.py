@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -14,11 +15,13 @@ from pydantic_core import ErrorDetails
 
 from labkit.lab.models import Lab
 from labkit.lab.positions import Document, Path, short
-from labkit.lab.types import SECRET_SCHEMES, UNITS, Address, FormError, Network
+from labkit.lab.types import NO_LITERAL, SECRET_SCHEMES, UNITS, Address, FormError, Network, SecretRef
 
 _SECRET_KEYS = re.compile(r"secret|password|token|read_token|ssh_key|deploy_key|age_key|api_key")
 _SECRET_WORDS = re.compile(r"secret|token|password|auth|key|endpoint", re.IGNORECASE)
 _OTHER_SCHEMES = ("vault", "op", "bw", "pass", "aws", "gcp", "azure", "age", "gpg", "cmd", "exec", "http", "https")
+_SYNONYMS = {"worker": "agent", "node": "agent", "master": "server", "control-plane": "server"}
+_ADDRESS = "an IPv4 address, for example 192.168.5.20"
 _KINDS = {
     "string_type": "a text",
     "int_type": "a whole number",
@@ -43,14 +46,15 @@ def note(document: Document, errors: Iterable[ErrorDetails]) -> None:
     """Add every validation error to the document's mistakes, at the place that it is about."""
     for error in errors:
         path: Path = tuple(part for part in error["loc"] if part != "[key]")
-        if path in document.bad:
-            continue
+        if path in document.bad or (error["type"] == "too_short" and look(document.tree, path)):
+            continue  # told already; a list whose entries are wrong counts as too short, too
         if error["type"] == "missing":
             _missing(document, path)
         elif error["type"] == "extra_forbidden":
             _unknown(document, path)
         elif error["loc"][-1:] == ("[key]",):
             _bad_key(document, path, error)
+            continue  # what stands under the key may still be sound
         else:
             _bad_value(document, path, error)
         document.bad.add(path)
@@ -68,9 +72,9 @@ def describe(value: object, path: Path) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, dict):
-        return "a mapping"
+        return "a mapping" if value else "an empty mapping"
     if isinstance(value, list):
-        return f"a list of {len(value)}"
+        return f"a list of {len(value)}" if value else "an empty list"
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if is_secret(path):
         return f"a literal of {len(text)} characters"
@@ -110,7 +114,7 @@ def _unknown(document: Document, path: Path) -> None:
 def _bad_key(document: Document, path: Path, error: ErrorDetails) -> None:
     name = str(path[-1])
     tidy = re.sub(r"-+", "-", re.sub(r"[^a-z0-9-]", "-", name.lower())).strip("-")[:63].strip("-")
-    hint = f"did you mean `{tidy}`?" if path[0] in ("vms", "hosts") and tidy not in ("", name) else ""
+    hint = f"did you mean `{tidy}`?" if len(path) == 2 and tidy not in ("", name) else ""
     place = document.key_place(path)
     got = f"`{short(name)}`" if len(name) <= 63 else f"a name of {len(name)} characters"
     document.add(place, path, _expected(error), got if name else "an empty text", hint)
@@ -118,36 +122,37 @@ def _bad_key(document: Document, path: Path, error: ErrorDetails) -> None:
 
 def _bad_value(document: Document, path: Path, error: ErrorDetails) -> None:
     value = look(document.tree, path)
-    expected = _expected(error)
-    got, hint = describe(value, path), ""
-    if is_secret(path) and "schemes" in expected:
-        got, hint = _scheme(str(value))
-    elif error["type"] == "literal_error":
-        hint = guess(str(value), _options(error))
-    elif path[-1:] in (("memory",), ("disk",)):
-        hint = _size_hint(value, str(path[-1]))
-    elif error["type"] == "string_type" and isinstance(value, bool | int | float) and not is_secret(path):
-        hint = "put it in quotes"
-    elif error["type"] == "model_type" and value is None:
-        hint = "write {} when nothing is to be said"
-    elif "an IPv4 address" in expected:
-        hint = _address_hint(str(value))
-    elif "host bits" in expected:
-        hint = f"did you mean `{Network(str(value), strict=False)}`?"
-    elif "range" in expected:
-        hint = _range_hint(str(value))
-    elif "credentials" in expected:
-        hint = "tokens and keys go into the lab file by reference"
+    expected, got = _expected(error), describe(value, path)
+    hint = _hint(error, path, value, expected)
+    if kind_at(path) is SecretRef and isinstance(value, str | bool | int | float):
+        expected = expected if isinstance(value, str) else NO_LITERAL
+        got, hint = _reference(str(value))
+    elif error["type"] == "string_type" and kind_at(path) is Address:
+        expected, hint = _ADDRESS, ""
     document.add(document.value_place(path), path, expected, got, hint)
 
 
-def _scheme(value: str) -> tuple[str, str]:
-    """Name an unknown scheme only when it surely is one, and no part of a literal secret."""
-    scheme = value.partition(":")[0]
-    hint = guess(scheme, SECRET_SCHEMES, "{}:")
-    if hint or scheme in _OTHER_SCHEMES:
+def _hint(error: ErrorDetails, path: Path, value: object, expected: str) -> str:
+    """Say what was probably meant; empty when nothing is near."""
+    text, kind = str(value), error["type"]
+    if kind in _ASIDES:
+        return _ASIDES[kind](value)
+    if kind == "literal_error":
+        return guess(_SYNONYMS.get(text.lower(), text), _options(error))
+    if path[-1:] in (("memory",), ("disk",)):
+        return _size_hint(value, str(path[-1]))
+    return next((make(text) for words, make in _MEANT.items() if words in expected), "")
+
+
+def _reference(value: str) -> tuple[str, str]:
+    """Name the scheme of a reference only when it surely is one, and no part of a literal secret."""
+    scheme, _, rest = value.partition(":")
+    if scheme in SECRET_SCHEMES:
+        return f"`{scheme}:` and {len(rest)} characters", ""
+    hint = guess(scheme, SECRET_SCHEMES, "{}:") if rest else ""
+    if rest and (hint or scheme in _OTHER_SCHEMES):
         return f"the unknown scheme `{scheme}:`", hint
-    return f"a literal of {len(value)} characters", hint
+    return f"a literal of {len(value)} characters", "" if rest else "write where it is kept, not what it is"
 
 
 def _size_hint(value: object, field: str) -> str:
@@ -183,6 +188,28 @@ def _range_hint(value: str) -> str:
     return f"did you mean `{low}-{high}`?"
 
 
+def _network_hint(value: str) -> str:
+    return f"did you mean `{Network(value, strict=False)}`?"
+
+
+_BOOLEANS = {
+    word: f"did you mean `{meant}`?"
+    for meant, words in {"true": ("yes", "on", "y", "1"), "false": ("no", "off", "n", "0")}.items()
+    for word in words
+}
+_ASIDES: dict[str, Callable[[object], str]] = {
+    "string_type": lambda value: "put it in quotes" if isinstance(value, bool | int | float) else "",
+    "model_type": lambda value: "write {} when nothing is to be said" if value is None else "",
+    "bool_type": lambda value: _BOOLEANS.get(str(value).lower(), ""),
+}
+_MEANT: dict[str, Callable[[str], str]] = {
+    "an IPv4 address": _address_hint,
+    "host bits": _network_hint,
+    "range": _range_hint,
+    "credentials": lambda _: "tokens and keys go into the lab file by reference",
+}
+
+
 def _expected(error: ErrorDetails) -> str:
     kind, context = error["type"], error.get("ctx") or {}
     if kind == "value_error" and isinstance(context["error"], FormError):
@@ -191,10 +218,12 @@ def _expected(error: ErrorDetails) -> str:
         bits = " without host bits" if "host bits" in error["msg"] else ""
         return f"an IPv4 network{bits}, for example 192.168.5.0/24"
     if kind == "value_error":
-        return "an IPv4 address, for example 192.168.5.20"
+        return _ADDRESS
     if kind == "literal_error":
         return f"one of {', '.join(_options(error))}"
-    return _KINDS.get(kind, error["msg"]).format(**context)
+    if kind == "model_type" and (model := model_at(error["loc"])):
+        return f"a mapping with the keys {', '.join(model.model_fields)}"
+    return _KINDS[kind].format(**context) if kind in _KINDS else error["msg"]
 
 
 def _options(error: ErrorDetails) -> list[str]:
@@ -204,15 +233,27 @@ def _options(error: ErrorDetails) -> list[str]:
 
 def model_at(path: Path) -> type[BaseModel] | None:
     """Return the model that describes the mapping at a path, or None."""
+    kind = kind_at(path)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def kind_at(path: Path) -> Any:
+    """Return the type of the value at a path (of an optional one without None), or None."""
     kind: Any = Lab
     for part in path:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            field = kind.model_fields.get(str(part))
-            kind = field.annotation if field else None
+            kind = _hints(kind).get(str(part))
         elif typing.get_origin(kind) is dict:
             kind = typing.get_args(kind)[1]
+        elif typing.get_origin(kind) is tuple:
+            kind = typing.get_args(kind)[0]
         else:
             return None
         if typing.get_origin(kind) in (typing.Union, types.UnionType):
             kind = next(option for option in typing.get_args(kind) if option is not type(None))
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    return kind
+
+
+@functools.cache
+def _hints(model: type[BaseModel]) -> dict[str, Any]:
+    return typing.get_type_hints(model, include_extras=True)

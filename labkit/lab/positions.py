@@ -12,6 +12,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from labkit.errors import Mistake
+from labkit.lab.types import NO_LITERAL
 
 Path: TypeAlias = tuple[str | int, ...]
 Place: TypeAlias = tuple[int, int]
@@ -173,19 +174,26 @@ class _Reader:
 
     def _scalar(self, node: ScalarNode, tag: str, path: Path) -> Any:
         raw = str(node.value)
-        shown = f"a literal of {len(raw)} characters" if self._is_secret(path) else f"`{short(raw)}`"
         if tag in _TEXTS:
             if _CONTROL.search(raw):
-                return self._wrong(node, path, "text without control characters", "one with an escape for such")
-            return raw
+                self._wrong(node, path, "text without control characters", "one with an escape for such")
+            return _CONTROL.sub("", raw)
         if tag in ("null", "bool"):
             return None if tag == "null" else raw.lower() in ("true", "yes", "on", "y")
-        if tag not in _NUMBERS:
-            return self._unsupported(node, path)
+        if tag in _NUMBERS:
+            return self._number(node, tag, path)
+        return self._unsupported(node, path)
+
+    def _number(self, node: ScalarNode, tag: str, path: Path) -> int | float | None:
+        raw = str(node.value)
         form, make, expected = _NUMBERS[tag]
         if form.fullmatch(raw):
             return make(raw)
-        return self._wrong(node, path, expected, shown, "put it in quotes when it is a text")
+        if self._is_secret(path):
+            self._wrong(node, path, NO_LITERAL, f"a literal of {len(raw)} characters")
+        else:
+            self._wrong(node, path, expected, f"`{short(raw)}`", "put it in quotes when it is a text")
+        return None
 
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
         tree: dict[str, Any] = {}
@@ -203,6 +211,8 @@ class _Reader:
                 continue
             self._document.keys[here] = _place(key)
             tree[name] = self.read(value, here)
+            if isinstance(value, ScalarNode) and value.style is None and not value.value:
+                self._document.values[here] = _place(key)  # nothing has no place of its own
         for value in merged:
             self._merge(value, path, tree)
         return tree

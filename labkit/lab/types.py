@@ -31,6 +31,8 @@ NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 SECRET_SCHEMES = ("env", "file", "sops", "keyring")
 UNITS = {"MiB": 1, "GiB": 1024, "TiB": 1024 * 1024}
 
+NO_LITERAL = "a reference (env:NAME, file:path, sops:file#key, keyring:service/name), no literal"
+
 _SIZE = re.compile(r"\s*(-?[0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([A-Za-z]*)\s*")
 _OWN_LABELS = ("kubelet.kubernetes.io", "node.kubernetes.io")
 
@@ -127,7 +129,7 @@ def check_secret(value: str) -> str:
     """Accept a reference to a secret; the message never holds the text."""
     scheme, separator, rest = value.partition(":")
     if not separator or not re.fullmatch(r"[a-z][a-z0-9+-]*", scheme):
-        raise FormError("a reference (env:NAME, file:path, sops:file#key, keyring:service/name), no literal")
+        raise FormError(NO_LITERAL)
     if scheme not in SECRET_SCHEMES:
         raise FormError("one of the schemes " + ", ".join(f"{name}:" for name in SECRET_SCHEMES))
     if not rest.strip():
