@@ -34,6 +34,13 @@ def remember(value: str) -> str:
     return value
 
 
+def forget_all() -> None:
+    """Forget every secret; for a process that starts over, and for tests."""
+    with _guard:
+        _known.clear()
+        _finder.cache_clear()
+
+
 def redact(text: str) -> str:
     """Replace every known secret in a text, in all its forms; overlapping ones become one mask."""
     with _guard:
@@ -68,9 +75,7 @@ def _trie(heads: list[str]) -> str:
     return branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})"
 
 
-def _spans(
-    text: str, pattern: re.Pattern[str], table: Mapping[str, tuple[str, ...]]
-) -> Iterator[tuple[int, int]]:
+def _spans(text: str, pattern: re.Pattern[str], table: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[int, int]]:
     start = 0
     while (match := pattern.search(text, start)) is not None:
         start = match.start()
