@@ -233,7 +233,7 @@ def _template(value: str) -> str:
     return value
 
 
-Template = Annotated[str, Checked(_template, "ubuntu-template-{host}")]
+Template = Annotated[str, Checked(_template, "ubuntu-template-{host}", r"^([^{}\s]|\{host\})+$")]
 
 
 def parse_range(value: str) -> tuple[Address, Address]:
