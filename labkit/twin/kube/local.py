@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Literal
 
 from labkit.twin.kube import deletion, patching
+from labkit.twin.kube.binding import bind
 from labkit.twin.kube.clone import clone
 from labkit.twin.kube.core import Core
 from labkit.twin.kube.door import Event, Object
-from labkit.twin.kube.options import DeleteOptions, WriteOptions
+from labkit.twin.kube.options import DeleteOptions, Target, WriteOptions
 from labkit.twin.kube.resources import Resource
 from labkit.twin.kube.status import no_such_resource
 from labkit.twin.kube.store import Shelf
@@ -44,10 +45,13 @@ class LocalApi:
         return [r.object for r in records if wanted <= r.meta.get("labels", {}).items()]
 
     def create(self, resource: str, body: Object) -> Object:
-        """Create with the full admission of the server; raise ApiError."""
-        found = self.core.resource(resource)
+        """Create with the full admission of the server, or bind a pod (`pods/binding`); raise ApiError."""
         namespace = body.get("metadata", {}).get("namespace", "")
-        return self.core.create(found, namespace, self._complete(found, body), self._options()).object
+        if resource == "pods/binding":
+            return bind(self.core, namespace, str(body["metadata"]["name"]), body).object
+        found = self.core.resource(resource)
+        target = Target(found, namespace)
+        return self.core.create(target, self._complete(found, body), self._options()).object
 
     def update(self, resource: str, body: Object) -> Object:
         """Replace spec and metadata; a resourceVersion in the body is compared; raise ApiError."""
@@ -64,8 +68,8 @@ class LocalApi:
         """
         found = self.core.resource(resource)
         sub = subresource if subresource != "status" or found.status else ""
-        record = patching.patch(self.core, found, namespace, name, patch, patching.MERGE, self._options(), sub)
-        return record.object
+        target = Target(found, namespace, name, sub)
+        return patching.patch(self.core, target, patch, patching.MERGE, self._options()).object
 
     def apply(self, body: Object, *, manager: str, force: bool = False) -> Object:
         """Server-side apply under a field manager; raise ApiError with the conflicts (409)."""
@@ -73,11 +77,9 @@ class LocalApi:
         if found is None:
             raise no_such_resource()
         meta = body.get("metadata", {})
+        target = Target(found, meta.get("namespace", ""), str(meta.get("name", "")))
         options = WriteOptions(manager=manager, force=force)
-        record, _ = patching.apply(
-            self.core, found, meta.get("namespace", ""), str(meta.get("name", "")), clone(body), options
-        )
-        return record.object
+        return patching.apply(self.core, target, clone(body), options)[0].object
 
     def delete(
         self,
@@ -120,15 +122,8 @@ class LocalApi:
         found = self.core.resource(resource)
         meta = body.get("metadata", {})
         sub = subresource if subresource != "status" or found.status else ""
-        record = self.core.update(
-            found,
-            meta.get("namespace", ""),
-            str(meta.get("name", "")),
-            self._complete(found, body),
-            self._options(),
-            sub,
-        )
-        return record.object
+        target = Target(found, meta.get("namespace", ""), str(meta.get("name", "")), sub)
+        return self.core.update(target, self._complete(found, body), self._options()).object
 
     def _complete(self, resource: Resource, body: Object) -> Object:
         """Return a copy that names its kind, which callers may leave out."""
