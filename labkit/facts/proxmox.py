@@ -109,8 +109,12 @@ class ProxmoxFacts(Fact):
         return next((s for s in self.storages if (s.node, s.name) == (node, name)), None)
 
     def named(self, name: str) -> tuple[VmRow, ...]:
-        """All guests of that name, anywhere in the cluster, without templates."""
-        return tuple(vm for vm in self.vms if vm.name == name and not vm.template)
+        """All guests of that name, anywhere in the cluster, without templates.
+
+        A clone that died half-way does not count beside another one: nobody but root can remove it.
+        """
+        found = tuple(vm for vm in self.vms if vm.name == name and not vm.template)
+        return tuple(vm for vm in found if vm.lock != "clone") or found
 
     def vm(self, name: str) -> VmRow | None:
         """The guest of that name when there is exactly one, else None."""
