@@ -108,7 +108,10 @@ def _unknown(document: Document, path: Path) -> None:
     free = [option for option in options if option not in present]
     hint = guess(name, free) or guess(name, options)
     expected = f"one of the keys {', '.join(options)}"
-    document.add(document.key_place(path), path, expected, f"the unknown key `{short(name)}`", hint)
+    got, where = f"the unknown key `{short(name)}`", path
+    if is_secret(path[:-1]) and not hint:  # below a token, it may be the secret itself
+        got, where = f"an unknown key of {len(name)} characters", path[:-1]
+    document.add(document.key_place(path), where, expected, got, hint)
 
 
 def _bad_key(document: Document, path: Path, error: ErrorDetails) -> None:
@@ -124,9 +127,10 @@ def _bad_value(document: Document, path: Path, error: ErrorDetails) -> None:
     value = look(document.tree, path)
     expected, got = _expected(error), describe(value, path)
     hint = _hint(error, path, value, expected)
-    if kind_at(path) is SecretRef and isinstance(value, str | bool | int | float):
+    if kind_at(path) is SecretRef:
         expected = expected if isinstance(value, str) else NO_LITERAL
-        got, hint = _reference(str(value))
+        if isinstance(value, str | bool | int | float):
+            got, hint = _reference(str(value))
     elif error["type"] == "string_type" and kind_at(path) is Address:
         expected, hint = _ADDRESS, ""
     document.add(document.value_place(path), path, expected, got, hint)

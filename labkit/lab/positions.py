@@ -31,6 +31,8 @@ _SYNTAX_HINTS = {
     "undefined alias": "an anchor stands before its alias; a text that begins with * needs quotes",
 }
 _SYNTAX_HINT = "is a bracket, a brace or a quote left open, or a line indented wrongly?"
+_TOKEN = re.compile("'<(alias|anchor|block|byte|comment|directive|document|scalar|stream|tag)[a-z ]*>'")
+_QUOTED = re.compile("""'[^']*'|"[^"]*\"""")
 _MOST_VALUES = 50_000
 _DEEPEST = 40
 
@@ -96,7 +98,9 @@ def parse_yaml(text: str, file: str, is_secret: Callable[[Path], bool]) -> Docum
 
 def _compose(text: str, document: Document) -> Node | None:
     try:
-        return YAML(typ="rt", pure=True).compose(text)  # type: ignore[no-any-return]
+        yaml = YAML(typ="rt", pure=True)
+        yaml.composer.warn_double_anchors = False  # YAML 1.2 allows it
+        return yaml.compose(text)  # type: ignore[no-any-return]
     except MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         place = (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
@@ -112,13 +116,19 @@ def _syntax(exc: MarkedYAMLError, text: str, place: Place) -> tuple[str, str, st
     """Put a syntax error into words that never hold text of the file."""
     lines = text.split("\n")
     line = lines[place[0] - 1] if place[0] <= len(lines) else ""
-    problem = " ".join(str(exc.problem or exc.context or "a syntax error").split())
+    problem = _QUOTED.sub(_hide, str(exc.problem or exc.context))
+    problem = " ".join(problem.split())
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return "YAML", "a tab in the indentation", "indent with spaces"
     if "single document" in str(exc.context) or "but found another" in problem:
         return "one YAML document", "a second one", "remove the line ---"
     hint = next((hint for words, hint in _SYNTAX_HINTS.items() if words in problem), _SYNTAX_HINT)
     return "YAML", f"a syntax error: {problem}", hint
+
+
+def _hide(match: re.Match[str]) -> str:
+    """Take text of the file out of a message: all in quotes but single characters and <names of tokens>."""
+    return match[0] if len(match[0]) <= 4 or _TOKEN.fullmatch(match[0]) else "..."
 
 
 def _measure(root: Node) -> tuple[int, int]:
@@ -165,6 +175,9 @@ class _Reader:
         return self._unsupported(node, path)
 
     def _unsupported(self, node: Node, path: Path) -> None:
+        if self._is_secret(path):
+            self._wrong(node, path, NO_LITERAL, "a text that begins with !")
+            return
         got = f"the tag {short(str(node.tag).replace(_TAG, '!!'))}"
         self._wrong(node, path, "plain YAML without tags", got, "remove the tag")
 
@@ -251,17 +264,24 @@ class _Reader:
             self._document.add(_place(node), path, "a key without control characters", "an escape for one")
             return None
         if tag not in _TEXTS:
-            hint = f'write "{short(name)}" in quotes'
-            self._document.add(_place(node), path, "a text as key", f"`{short(name)}` ({tag})", hint)
+            self._document.add(
+                _place(node), path, "a text as key", f"{self._shown(name, path)} ({tag})", "put it in quotes"
+            )
         return name
+
+    def _shown(self, name: str, path: Path) -> str:
+        """A key for a message; below a secret, an unknown one may be the secret itself."""
+        hidden = self._is_secret(path) and name not in ("id", "secret")
+        return f"one of {len(name)} characters" if hidden else f"`{short(name)}`"
 
     def _duplicate(self, node: Node, path: Path) -> None:
         kind = {"vms": "VM", "hosts": "host"}.get(str(path[0])) if len(path) == 2 else None
-        name = short(str(path[-1]))
-        expected = f"one {kind} of the name `{name}`" if kind else f"the key `{name}` once"
+        name = self._shown(str(path[-1]), path[:-1])
+        expected = f"one {kind} of the name {name}" if kind else f"the key {name} once"
         line = self._document.keys[path][0]
         hint = "give one of them another name" if kind else "remove one of them"
-        self._document.add(_place(node), path, expected, f"a second one; the first is in line {line}", hint)
+        where = path if name.startswith("`") else path[:-1]
+        self._document.add(_place(node), where, expected, f"a second one; the first is in line {line}", hint)
 
 
 def short(text: str, most: int = 60) -> str:

@@ -8,9 +8,12 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from labkit.errors import InputError, Mistake
 from labkit.lab import load_lab
+from labkit.lab.loader import parse_lab
 
 DATA = Path(__file__).parents[1] / "data" / "lab"
 BAD = sorted((DATA / "bad").glob("*.yaml"))
@@ -95,3 +98,46 @@ def test_the_error_says_how_many_and_what_next() -> None:
     assert text.startswith("10 mistakes in the input; nothing was started")
     assert "several.yaml:25:28: vms.two.host: expected one of the hosts hades, atlas, got `altas`" in text
     assert "next: correct the file and run `labkit check lab` on it" in text
+
+
+_ODD = st.text(alphabet="*&!@%{}[]\"'|>-?:#, \\\t0~=<", max_size=4)
+
+
+_PLACES = ["token: env:K3S_TOKEN", "file:~/.ssh/id_ed25519", "env:PROXMOX_TOKEN"]
+
+
+@given(before=_ODD, after=_ODD, place=st.sampled_from(_PLACES))
+def test_a_literal_is_never_shown_however_it_is_written(before: str, after: str, place: str) -> None:
+    text = (DATA / "minimal.yaml").read_text()
+    key = "token: " if place.startswith("token") else ""
+    said = ""
+    try:
+        parse_lab(text.replace(place, f"{key}{before}hunter2hunter2{after}"))
+    except InputError as exc:
+        said = str(exc)
+    assert "hunter" not in said
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{id: a@b!c, secret: env:TOKEN, hunter2hunter2: 1}",
+        "{hunter2hunter2, hunter2hunter2}",
+        "{12345678: 1, 12345678: 2}",
+        "!hunter2hunter2 x",
+        "*hunter2hunter2",
+        "!hunter2!hunter2 x",
+        "[hunter2hunter2]",
+    ],
+)
+def test_a_secret_as_key_tag_or_alias_is_not_shown(line: str) -> None:
+    text = (DATA / "minimal.yaml").read_text()
+    with pytest.raises(InputError) as caught:
+        parse_lab(text.replace("{id: labkit@pve!runbooks, secret: env:PROXMOX_TOKEN}", line))
+    assert "hunter" not in str(caught.value)
+    assert "12345678" not in str(caught.value)
+
+
+def test_an_anchor_may_be_used_again() -> None:
+    text = (DATA / "minimal.yaml").read_text()
+    parse_lab(text.replace("hades: {}", "hades: &a {}").replace("atlas: {}", "atlas: &a {}"))
