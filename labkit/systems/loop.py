@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -27,9 +26,6 @@ def call(coroutine: Coroutine[Any, Any, T], *, timeout: float | None = None) -> 
     future = asyncio.run_coroutine_threadsafe(coroutine, _loop())
     try:
         return future.result(timeout)
-    except FutureTimeout:
-        future.cancel()
-        raise
     except BaseException:
         future.cancel()
         raise
