@@ -62,18 +62,14 @@ class Secrets:
             return None
         path = self._path(rest)
         if path.is_file() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
-            return (
-                f"{ref}: expected a file that only its owner may read, got mode {mode:04o}; chmod 600 {path}"
-            )
+            return f"{ref}: expected a file that only its owner may read, got mode {mode:04o}; chmod 600 {path}"
         return None
 
     def _read(self, ref: str) -> str:
         scheme, rest = _split(ref)
         if self._overrides is not None:
             if ref not in self._overrides:
-                raise _missing(
-                    ref, "a value among the twin's own secrets", "none", "report this: a twin knows all"
-                )
+                raise _missing(ref, "a value among the twin's own secrets", "none", "report this: a twin knows all")
             value = self._overrides[ref]
         elif scheme == "env":
             value = _from_env(ref, rest)
@@ -103,9 +99,7 @@ class Secrets:
                 error=_SopsError,
             )
         except _SopsError as exc:
-            hint = (
-                "is the age key in SOPS_AGE_KEY_FILE or ~/.config/sops/age/keys.txt, and the key in the file?"
-            )
+            hint = "is the age key in SOPS_AGE_KEY_FILE or ~/.config/sops/age/keys.txt, and the key in the file?"
             raise _missing(ref, f"sops to decrypt {keys} in {path}", exc.message, hint) from exc
         return _one_line(done.text)
 
