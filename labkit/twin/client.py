@@ -1,0 +1,231 @@
+"""Start, join and steer a twin from another process. Synchronous, and light to import."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from labkit.errors import InputError, LabError, Mistake, StepFailed, SystemDown
+from labkit.process import start_program
+from labkit.twin.options import DEFAULT_SCALE, Version
+from labkit.twin.state import CONTROL_TOKEN, LOG, TWIN, make_folder
+
+__all__ = ["DEFAULT_SCALE", "TwinHandle", "join_twin", "start_twin"]
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 10.0
+_ASK_SECONDS = 30.0
+_MOST_LINES = 25
+
+
+class TwinHandle:
+    """A running twin: where its files are, and what can be done to it.
+
+    Attributes:
+        state: its folder.
+        lab: the lab's name; `scenario`, `scale`, `seed`: as it was started; `pid`: its process.
+        connect_file: the JSON file `{"host:port": "127.0.0.1:port"}` that leads to it.
+        trust: `{"host:port": {"ca": path}}` for certificates.
+        secrets: a value for every secret reference of the lab file.
+    """
+
+    def __init__(self, state: Path, data: dict[str, Any], process: subprocess.Popen[bytes] | None = None) -> None:
+        self.state = state
+        self.lab: str = data["lab"]
+        self.scenario: str = data["scenario"]
+        self.scale: float = data["scale"]
+        self.seed: int = data["seed"]
+        self.pid: int = data["pid"]
+        self.connect_file = Path(data["connect_file"])
+        self.trust: dict[str, dict[str, str]] = data["trust"]
+        self.secrets: dict[str, str] = json.loads(Path(data["secrets_file"]).read_text())
+        self._control: str = data["control"]
+        self._process = process
+
+    def status(self) -> dict[str, Any]:
+        """Return scenario, scale, faults, counts of requests, writes and clones, pace and uptime."""
+        answer = self.ask("status")
+        assert isinstance(answer, dict)  # noqa: S101  # the control server's own promise
+        return answer
+
+    def fault(self, name: str) -> None:
+        """Switch a fault on: `name` or `name:argument`."""
+        self.ask("fault", name=name)
+
+    def clear(self, name: str) -> bool:
+        """Switch a fault off, or all of a name; return whether one was on."""
+        return bool(self.ask("clear", name=name))
+
+    def reset(self) -> None:
+        """Count requests and writes anew."""
+        self.ask("reset")
+
+    def move_vm(self, name: str, host: str) -> None:
+        """Move a VM to another host, as a person or HA does."""
+        self.ask("move", name=name, host=host)
+
+    def delete_vm(self, name: str) -> None:
+        """Delete a VM, as a person does."""
+        self.ask("delete", name=name)
+
+    def add_vm(self, name: str, *, vmid: int | None = None, host: str = "", address: str = "") -> int:
+        """Make and start a VM that is not the lab's; return its VMID."""
+        return int(self.ask("add", name=name, vmid=vmid, host=host, address=address))
+
+    def configure_vm(self, name: str, *, restart: bool = True, **values: str) -> None:
+        """Set keys of a VM's configuration, as a person does; `restart` makes them count at once."""
+        self.ask("configure", name=name, restart=restart, values=values)
+
+    def unlock_vm(self, name: str) -> None:
+        """Clear the lock of a VM."""
+        self.ask("unlock", name=name)
+
+    def power_vm(self, name: str, *, on: bool) -> None:
+        """Switch a VM on or off, as a person does."""
+        self.ask("power", name=name, on=on)
+
+    def ask(self, action: str, **given: Any) -> Any:
+        """Send one action to the control server and return its answer; raise StepFailed or SystemDown."""
+        request = urllib.request.Request(  # noqa: S310  # loopback, by our own hand
+            f"http://{self._control}/{action}",
+            data=json.dumps(given).encode(),
+            headers={
+                "Authorization": f"Bearer {(self.state / CONTROL_TOKEN).read_text()}",
+                "Content-Type": "application/json",
+            },
+        )
+        try:
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with opener.open(request, timeout=_ASK_SECONDS) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as exc:
+            with exc:
+                raise StepFailed(f"twin: {json.load(exc).get('error')}") from exc
+        except OSError as exc:
+            raise SystemDown(f"twin {self.state}: expected an answer, got {exc}", next_step="labkit twin up") from exc
+
+    def is_alive(self) -> bool:
+        """Tell whether the twin's process is there."""
+        if self._process is not None:
+            return self._process.poll() is None
+        return _alive(self.pid)
+
+    def stop(self, *, remove: bool = False) -> None:
+        """End the twin; with `remove`, delete its folder too."""
+        try:
+            self.ask("stop")
+        except LabError:
+            _signal(self.pid, signal.SIGTERM) if self.is_alive() else None
+        end = time.monotonic() + _STOP_SECONDS
+        while self.is_alive() and time.monotonic() < end:
+            time.sleep(0.01)
+        if self.is_alive():
+            _signal(self.pid, signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+        if remove:
+            shutil.rmtree(self.state, ignore_errors=True)
+
+
+def start_twin(
+    lab_file: Path,
+    *,
+    state: Path | None = None,
+    scenario: str = "empty",
+    seed: int = 1,
+    scale: float = DEFAULT_SCALE,
+    faults: Sequence[str] = (),
+    parent: int | None = None,
+    proxmox: Version = "9.1",
+) -> TwinHandle:
+    """Start a twin and wait until it is ready.
+
+    Args:
+        lab_file: the lab that it stands in for.
+        state: its folder; a temporary one when None, which `stop(remove=True)` deletes.
+        scenario: `empty` or `provisioned`.
+        seed: what ids, keys and addresses depend on beside the lab.
+        scale: real seconds per twin second.
+        faults: names of faults that are on from the start.
+        parent: a process with whose end the twin ends.
+        proxmox: the version of Proxmox that it is.
+
+    Raises:
+        InputError: when the lab file or a fault is wrong.
+        SystemDown: when it does not come up; the text has the end of its log.
+    """
+    folder = make_folder(state or Path(tempfile.mkdtemp(prefix="labkit-twin-")))
+    (folder / TWIN).unlink(missing_ok=True)
+    (folder / LOG).unlink(missing_ok=True)
+    words: list[str | Path] = [sys.executable, "-m", "labkit.twin", "--lab", lab_file, "--state", folder]
+    words += ["--scenario", scenario, "--seed", str(seed), "--scale", str(scale), "--proxmox", proxmox]
+    words += [word for name in faults for word in ("--fault", name)]
+    words += [] if parent is None else ["--parent", str(parent)]
+    process = start_program(words, log=folder / LOG)
+    end = time.monotonic() + _START_SECONDS
+    while (data := _read(folder)) is None or data["pid"] != process.pid:
+        if process.poll() is not None:
+            raise _failure(folder, process.returncode)
+        if time.monotonic() > end:
+            process.kill()
+            process.wait()
+            raise SystemDown(f"twin: expected it to be ready within {_START_SECONDS:g} s; its log ends:\n{_tail(folder)}")
+        time.sleep(0.01)
+    return TwinHandle(folder, data, process)
+
+
+def join_twin(state: Path) -> TwinHandle:
+    """Return a handle on a twin that runs already; raise SystemDown when there is none."""
+    data = _read(state)
+    if data is None or not _alive(data["pid"]):
+        raise SystemDown(f"twin {state}: expected one that runs, got none", next_step="labkit twin up")
+    return TwinHandle(state.resolve(), data)
+
+
+def _failure(folder: Path, status: int | None) -> LabError:
+    said = _tail(folder)
+    if status == InputError.exit_status:
+        return InputError([Mistake("twin", 0, 0, "", "a lab file and options that it can start with", said)])
+    return SystemDown(f"twin: expected it to start, got exit status {status}; its log ends:\n{said}")
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    try:
+        data: dict[str, Any] = json.loads((folder / TWIN).read_text())
+    except FileNotFoundError:
+        return None
+    return data
+
+
+def _tail(folder: Path) -> str:
+    log = folder / LOG
+    lines = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
+    return "\n".join(lines[-_MOST_LINES:])
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,126 @@
+"""systemctl and journalctl."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from labkit.twin.guests.changes import note_change
+from labkit.twin.guests.commands.registry import Run, command
+from labkit.twin.guests.result import Result, complain, say
+from labkit.twin.guests.units import Unit, UnitFailed
+
+_CHANGES = frozenset({"start", "stop", "restart", "reload", "try-restart", "reload-or-restart", "enable", "disable",
+                      "daemon-reload", "reset-failed", "mask", "unmask"})  # fmt: skip
+_WITH_VALUE = ("-p", "--property", "-n", "--lines", "-u", "--unit", "-o", "--output", "--since", "-t")
+
+
+@command("systemctl")
+async def _systemctl(run: Run) -> Result:
+    action, *names = run.operands(*_WITH_VALUE) or ["list-units"]
+    if action in _CHANGES and run.user != "root":
+        return complain(f"Failed to {action} {' '.join(names)}: Interactive authentication required.")
+    if action in {"daemon-reload", "reset-failed"}:
+        return Result()
+    if action in {"reboot", "poweroff"}:
+        (run.guest.on_reboot if action == "reboot" else run.guest.on_power_off)(run.guest)
+        note_change()
+        return Result()
+    if action in {"list-units", "list-unit-files"}:
+        return say("\n".join(f"{unit.name} loaded {unit.state} {unit.sub_state} {unit.description}"
+                             for unit in run.guest.units.all()))  # fmt: skip
+    if action == "is-system-running":
+        return say("running")
+    units = [(name, run.guest.units.get(name)) for name in names]
+    if action in {"is-active", "is-failed", "is-enabled", "show", "status", "cat"}:
+        return _ask(run, action, units)
+    return await _change(run, action, units)
+
+
+@command("journalctl")
+async def _journalctl(run: Run) -> Result:
+    lines = run.guest.units.journal(run.value("-u", "--unit"))
+    count = run.value("-n", "--lines", default="all")
+    shown = lines if count == "all" else lines[-int(count) :] if int(count) else []
+    if not shown:
+        return say("-- No entries --")
+    kind = run.value("-o", "--output", default="short")
+    unit = run.value("-u", "--unit").removesuffix(".service")
+    return say("\n".join(_line(run, unit, moment, text, kind) for moment, text in shown))
+
+
+def _line(run: Run, unit: str, moment: float, text: str, kind: str) -> str:
+    if kind == "cat":
+        return text
+    if kind == "json":
+        return json.dumps({"__REALTIME_TIMESTAMP": str(int(moment * 1e6)), "MESSAGE": text, "_SYSTEMD_UNIT": f"{unit}.service"})
+    stamp = datetime.fromtimestamp(moment, UTC)
+    when = stamp.isoformat() if kind.startswith("short-iso") else stamp.strftime("%b %d %H:%M:%S")
+    return f"{when} {run.guest.hostname} {unit}[1]: {text}"
+
+
+def _ask(run: Run, action: str, units: list[tuple[str, Unit | None]]) -> Result:
+    if action == "show":
+        return _show(run, units)
+    states = [unit.state if unit else "inactive" for _, unit in units]
+    if action == "is-active":
+        return say("\n".join(states), 0 if "active" in states else 3)
+    if action == "is-failed":
+        return say("\n".join(states), 0 if "failed" in states else 1)
+    if action == "is-enabled":
+        known = ["not-found" if unit is None else "enabled" if unit.enabled else "disabled" for _, unit in units]
+        return say("\n".join(known), 0 if "enabled" in known else 4 if "not-found" in known else 1)
+    missing = [name for name, unit in units if unit is None]
+    if missing:
+        return complain(f"Unit {missing[0]} could not be found.", 4)
+    text = "\n".join(f"● {unit.name} - {unit.description}\n     Active: {unit.state} ({unit.sub_state})"
+                     for _, unit in units if unit)  # fmt: skip
+    return say(text, 0 if set(states) == {"active"} else 3)
+
+
+def _show(run: Run, units: list[tuple[str, Unit | None]]) -> Result:
+    wanted = [name for given in (run.value("-p", "--property"),) for name in given.split(",") if name]
+    blocks = []
+    for name, unit in units:
+        values = _properties(name, unit)
+        keys = wanted or list(values)
+        blocks.append("\n".join(values.get(key, "") if run.has("--value") else f"{key}={values.get(key, '')}" for key in keys))
+    return say("\n\n".join(blocks))
+
+
+def _properties(name: str, unit: Unit | None) -> dict[str, str]:
+    full = name if "." in name else f"{name}.service"
+    if unit is None:
+        return {"Id": full, "LoadState": "not-found", "ActiveState": "inactive", "SubState": "dead",
+                "UnitFileState": "", "Result": "success", "MainPID": "0", "NRestarts": "0"}  # fmt: skip
+    since = datetime.fromtimestamp(unit.since, UTC).strftime("%a %Y-%m-%d %H:%M:%S UTC") if unit.since else ""
+    return {
+        "Id": unit.name, "Description": unit.description, "LoadState": "loaded", "ActiveState": unit.state,
+        "SubState": unit.sub_state, "UnitFileState": "enabled" if unit.enabled else "disabled",
+        "Result": unit.result, "MainPID": str(unit.main_pid), "NRestarts": str(unit.restarts),
+        "ActiveEnterTimestamp": since, "StateChangeTimestamp": since,
+    }  # fmt: skip
+
+
+async def _change(run: Run, action: str, units: list[tuple[str, Unit | None]]) -> Result:
+    for name, unit in units:
+        if unit is None:
+            full = name if "." in name else f"{name}.service"
+            return complain(f"Failed to {action} {full}: Unit {full} not found.", 5)
+        try:
+            await _act(run, action, unit)
+        except UnitFailed:
+            text = (f"Job for {unit.name} failed because the control process exited with error code.\n"
+                    f'See "systemctl status {unit.name}" and "journalctl -xeu {unit.name}" for details.')  # fmt: skip
+            return complain(text, 1)
+    return Result()
+
+
+async def _act(run: Run, action: str, unit: Unit) -> None:
+    note_change()
+    if action in {"enable", "disable"}:
+        unit.enabled = action == "enable"
+    if action in {"stop", "restart"} or (action == "disable" and run.has("--now")):
+        await run.guest.units.stop(unit)
+    if action in {"start", "restart", "reload-or-restart"} or (action == "enable" and run.has("--now")):
+        await run.guest.units.start(unit)

@@ -1,0 +1,58 @@
+"""How a twin is started, and how long things take in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+DEFAULT_SCALE = 0.02
+"""Real seconds per twin second, unless told otherwise."""
+
+Version = Literal["8.4", "9.1"]
+VERSIONS: tuple[Version, ...] = ("8.4", "9.1")
+SCENARIOS = ("empty", "provisioned")
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long things take, in twin seconds; disks count in GiB."""
+
+    clone: float = 5.0
+    clone_per_gib: float = 2.0
+    start: float = 2.0
+    stop: float = 1.0
+    shutdown: float = 6.0
+    boot: float = 20.0
+    """From power on to an answering guest agent and SSH server."""
+    cloud_init: float = 15.0
+    """From there to the end of cloud-init, at the first boot."""
+    cloud_init_again: float = 2.0
+    """The same at later boots."""
+    resize: float = 1.0
+    delete: float = 2.0
+    backup: float = 30.0
+    other: float = 1.0
+    """Any other task."""
+    lock_wait: float = 10.0
+    """How long a request waits for the lock of a configuration."""
+
+    def clone_seconds(self, gib: float) -> float:
+        """Return how long a full clone of a disk of that size takes."""
+        return self.clone + self.clone_per_gib * gib
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything that a twin is started with."""
+
+    lab_file: Path
+    state: Path
+    scenario: str = "empty"
+    seed: int = 1
+    scale: float = DEFAULT_SCALE
+    faults: tuple[str, ...] = ()
+    parent: int | None = None
+    log: Path | None = None
+    proxmox: Version = "9.1"
+    pace: Pace = field(default_factory=Pace)

@@ -1,0 +1,76 @@
+"""One twin from its start to its end, as one process with fakepve beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from importlib import import_module
+
+from labkit.lab.loader import load_lab
+from labkit.twin.options import Options
+from labkit.twin.parent import watch_parent
+from labkit.twin.state import CONNECT, SECRETS, TWIN, write_json
+from labkit.twin.world import World, make_world
+
+_log = logging.getLogger(__name__)
+
+
+def run(options: Options) -> None:
+    """Run a twin until it is told to end; raise LabError when it cannot start."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("asyncssh").setLevel(logging.WARNING)
+    (options.state / TWIN).unlink(missing_ok=True)
+    asyncio.run(_run(options))
+
+
+async def _run(options: Options) -> None:
+    world = make_world(options, load_lab(options.lab_file))
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    if options.parent is not None:
+        watch_parent(options.parent, stopped.set)
+    await _live(world, stopped)
+
+
+async def _live(world: World, stopped: asyncio.Event) -> None:
+    from labkit.twin.control import Control  # noqa: PLC0415  # after the lab file has been read
+    from labkit.twin.guests import Guests  # noqa: PLC0415
+    from labkit.twin.person import Person  # noqa: PLC0415
+    from labkit.twin.proxmox.fakepve import FakePve  # noqa: PLC0415
+    from labkit.twin.proxmox.system import Proxmox  # noqa: PLC0415
+    from labkit.twin.scenarios import fakepve_guests, make_vms  # noqa: PLC0415
+
+    state, vms = world.options.state, make_vms(world)
+    pve = FakePve(state, world.authority, fakepve_guests(vms))
+    guests = Guests(world)
+    proxmox = Proxmox(world, pve, guests, vms)
+    control = Control(world, Person(proxmox), stopped)
+    world.endpoints.reserve(*(f"{machine.address}:22" for machine in world.lab.machines))
+    write_json(state / SECRETS, world.secrets)
+    try:
+        await proxmox.start()
+        _tell(world, await control.start())
+        background = asyncio.get_running_loop().run_in_executor(None, import_module, "labkit.twin.guests.ssh")
+        await stopped.wait()
+        await background
+    finally:
+        (state / TWIN).unlink(missing_ok=True)
+        await control.stop()
+        await guests.stop()
+        await proxmox.stop()
+
+
+def _tell(world: World, control: str) -> None:
+    """Write the file by which others find the twin: it is ready."""
+    options = world.options
+    write_json(options.state / TWIN, {
+        "pid": os.getpid(), "lab": world.lab.name, "lab_file": str(options.lab_file),
+        "scenario": options.scenario, "scale": options.scale, "seed": options.seed, "control": control,
+        "connect_file": str(options.state / CONNECT), "secrets_file": str(options.state / SECRETS),
+        "trust": {name: {"ca": str(ca)} for name, ca in world.trust.items()}, "started": time.time(),
+    })  # fmt: skip
+    _log.info("ready: %s, scenario %s, scale %g", world.lab.name, options.scenario, options.scale)

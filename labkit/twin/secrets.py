@@ -1,0 +1,58 @@
+"""A secret for every reference of the lab file: real keys where a key is wanted, made from the seed."""
+
+from __future__ import annotations
+
+import pyrage
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from labkit.lab.models import Lab
+from labkit.lab.references import walk_references
+from labkit.twin.seed import Seed
+
+_SSH_KEYS = ("guests.ssh_key", "git.deploy_key")
+_TOKENS = ("proxmox.token.secret", "proxmox.read_token.secret")
+
+
+def make_secrets(lab: Lab, seed: Seed) -> dict[str, str]:
+    """Return a value for every reference text; one that stands in two places has one value."""
+    found: dict[str, str] = {}
+    for where, text in walk_references(lab):
+        if text not in found:
+            found[text] = _value(where, text, seed)
+    return found
+
+
+def _value(where: str, text: str, seed: Seed) -> str:
+    if where in _SSH_KEYS:
+        return ssh_private_key(seed.bytes("secret", text))
+    if where == "git.age_key":
+        return _age_key(text)
+    if where in _TOKENS:
+        return seed.uuid("secret", text)
+    return seed.hex("secret", text)
+
+
+def _age_key(text: str) -> str:
+    identity = pyrage.x25519.Identity.generate()
+    if not text.startswith("file:"):
+        return str(identity)
+    return f"# made by the twin\n# public key: {identity.to_public()}\n{identity}\n"
+
+
+def ssh_private_key(secret: bytes) -> str:
+    """Return an ed25519 private key in OpenSSH's format, made from 32 bytes."""
+    return (
+        Ed25519PrivateKey.from_private_bytes(secret)
+        .private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        )
+        .decode()
+    )
+
+
+def ssh_public_key(private: str, comment: str = "") -> str:
+    """Return the public half of an OpenSSH private key as one line."""
+    key = serialization.load_ssh_private_key(private.encode(), password=None)
+    line = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return f"{line.decode()} {comment}".strip()
