@@ -16,8 +16,7 @@ from labkit.facts.guests import Guest, GuestFacts, TokenForm, TokenState
 from labkit.facts.k3s import K3sFacts
 from labkit.facts.kubernetes import NodeRow
 from labkit.lab import Lab, Machine
-from labkit.plan import Action, Change, Finding, Plan, Risk
-from labkit.rules.k3s_config import (
+from labkit.lab.k3sconfig import (
     FOUNDING,
     JOINING_ONLY,
     REGISTRATION_ONLY,
@@ -26,6 +25,7 @@ from labkit.rules.k3s_config import (
     node_labels,
     wanted_config,
 )
+from labkit.plan import Action, Change, Finding, Plan, Risk
 from labkit.rules.k3s_members import RUNNING, Cluster, Standing, find_cluster, standing
 from labkit.rules.nodework import NODE_OUT
 from labkit.rules.versions import cluster_version, compare_versions

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import JsonValue
 
-from labkit.lab import Lab, Machine
+from labkit.lab.models import Lab, Machine
 
 API_PORT = 6443
 ZONE = "topology.kubernetes.io/zone"
