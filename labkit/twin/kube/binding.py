@@ -5,7 +5,7 @@ from __future__ import annotations
 from labkit.twin.kube import status
 from labkit.twin.kube.clone import clone
 from labkit.twin.kube.core import Core
-from labkit.twin.kube.door import Object
+from labkit.twin.kube.door import ApiError, Object
 from labkit.twin.kube.store import Record
 
 
@@ -35,5 +35,5 @@ def bind(core: Core, namespace: str, name: str, body: Object) -> Record:
     return core.store.put("pods", new)
 
 
-def _conflict(name: str, why: str) -> Exception:
+def _conflict(name: str, why: str) -> ApiError:
     return status.conflict("pods/binding", "", name, why)

@@ -76,7 +76,12 @@ V1NodeSpec.podCIDRs
 # Merged by the strategic merge patch alone; server-side apply replaces them.
 _STRATEGIC_ONLY = "V1PodStatus.hostIPs=ip V1ObjectMeta.managedFields= V1NodeStatus.images="
 _RETAINING = "V1DeploymentSpec.strategy"
-_ATOMIC_TYPES = ["V1LabelSelector", "V1ObjectReference", "V1LocalObjectReference", "V1TypedLocalObjectReference", "V1SecretKeySelector", "V1ConfigMapKeySelector", "V1ObjectFieldSelector", "V1ResourceFieldSelector", "V1NodeSelector", "V1NodeSelectorTerm", "V1ScopeSelector", "V1OwnerReference", "V1SecretReference", "V1TopologySelectorTerm", "V1RoleRef", "RbacV1Subject", "V1FileKeySelector"]
+_ATOMIC_TYPES = """
+V1LabelSelector V1ObjectReference V1LocalObjectReference V1TypedLocalObjectReference V1SecretKeySelector
+V1ConfigMapKeySelector V1ObjectFieldSelector V1ResourceFieldSelector V1NodeSelector V1NodeSelectorTerm
+V1ScopeSelector V1OwnerReference V1SecretReference V1TopologySelectorTerm V1RoleRef RbacV1Subject
+V1FileKeySelector
+"""
 _ATOMIC_FIELDS = {"V1PodSpec.nodeSelector", "V1ServiceSpec.selector", "V1ReplicationControllerSpec.selector"}
 
 
@@ -105,7 +110,7 @@ def shape_of(name: str) -> Shape:
         KeyError: there is no such type.
     """
     shape = Shape("object", name=re.sub(r"^(Core|Apps|Events|Rbac)?V\d", "", name))
-    shape.atomic = name in _ATOMIC_TYPES
+    shape.atomic = name in _ATOMIC_TYPES.split()
     shape.fields = _Fields(name)
     return shape
 

@@ -37,24 +37,27 @@ def age(seconds: float) -> str:
     left = int(seconds)
     if left < 0:
         return "<invalid>" if left < -1 else "0s"
-    minutes, hours, days = left // 60, left // 3600, left // 86400
-    if left < 120:
-        return f"{left}s"
-    if minutes < 10:
-        return _pair(minutes, "m", left % 60, "s")
-    if minutes < 180:
-        return f"{minutes}m"
-    if hours < 8:
-        return _pair(hours, "h", minutes % 60, "m")
-    if hours < 48:
-        return f"{hours}h"
-    if days < 8:
-        return _pair(days, "d", hours % 24, "h")
-    if days < 730:
-        return f"{days}d"
-    years = days // 365
-    return _pair(years, "y", days % 365, "d") if years < 8 else f"{years}y"
+    for below, high, low in _STEPS:
+        if left < below:
+            return _pair(left, high, low)
+    return f"{left // _UNITS['y']}y"
 
 
-def _pair(high: int, high_unit: str, low: int, low_unit: str) -> str:
-    return f"{high}{high_unit}{low}{low_unit}" if low else f"{high}{high_unit}"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "y": 86400 * 365}
+# Below so many seconds: the unit, and the smaller one that is written behind it.
+_STEPS = (
+    (120, "s", ""),
+    (600, "m", "s"),
+    (3 * 3600, "m", ""),
+    (8 * 3600, "h", "m"),
+    (48 * 3600, "h", ""),
+    (8 * 86400, "d", "h"),
+    (730 * 86400, "d", ""),
+    (8 * 365 * 86400, "y", "d"),
+)
+
+
+def _pair(seconds: int, high: str, low: str) -> str:
+    whole, rest = divmod(seconds, _UNITS[high])
+    less = rest // _UNITS[low] if low else 0
+    return f"{whole}{high}{less}{low}" if less else f"{whole}{high}"

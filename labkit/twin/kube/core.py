@@ -15,7 +15,7 @@ from labkit.twin.kube.defaults import apply_defaults
 from labkit.twin.kube.door import ApiError, Clock, Object
 from labkit.twin.kube.managed import Claims, Owner, read_claims, record_update, write_claims
 from labkit.twin.kube.names import check_name
-from labkit.twin.kube.options import WriteOptions
+from labkit.twin.kube.options import Target, WriteOptions
 from labkit.twin.kube.registry import Registry
 from labkit.twin.kube.resources import Resource
 from labkit.twin.kube.status import Cause, denied
@@ -52,7 +52,7 @@ class Core:
         self.admission = Admission(self.store, self.dice, self.clock, service_cidr)
         for name in NAMESPACES:
             body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-            self.create(self.resource("namespaces"), "", body, WriteOptions(manager="kube-apiserver"))
+            self.create(Target(self.resource("namespaces")), body, WriteOptions(manager="kube-apiserver"))
 
     def resource(self, key: str) -> Resource:
         """Return a resource by its key; raise ApiError (404) when it is not served."""
@@ -72,87 +72,79 @@ class Core:
         """Return the time as the API writes it."""
         return stamp(self.clock.now())
 
-    def create(self, resource: Resource, namespace: str, body: Object, options: WriteOptions) -> Record:
+    def create(self, target: Target, body: Object, options: WriteOptions) -> Record:
         """Create an object; `body` belongs to the server from here on.
 
         Raises:
             ApiError: as the real server refuses it.
         """
-        return self.insert(resource, namespace, self.read(resource, body, options), options, None)
+        return self.insert(target, self.read(target.resource, body, options), options)
 
-    def insert(
-        self, resource: Resource, namespace: str, obj: Object, options: WriteOptions, claims: Claims | None
-    ) -> Record:
+    def insert(self, target: Target, obj: Object, options: WriteOptions, claims: Claims | None = None) -> Record:
         """Store a decoded new object; `claims` come from server-side apply, None records an update."""
-        meta = obj.setdefault("metadata", {})
+        resource, meta = target.resource, obj.setdefault("metadata", {})
         if meta.get("resourceVersion"):
-            raise status.failure(500, "InternalError", "resourceVersion should not be set on objects to be created")
-        self.place(resource, namespace, meta)
+            text = "resourceVersion should not be set on objects to be created"
+            raise status.failure(500, "InternalError", text)
+        self.place(target, meta)
         self._name(resource, meta)
         self._check_namespace(resource, meta)
-        meta["uid"] = str(uuid.UUID(int=self.dice.getrandbits(128), version=4))
-        meta["creationTimestamp"] = self.now()
-        for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"):
-            meta.pop(key, None)
-        if resource.generation:
-            meta["generation"] = 1
+        self._identify(resource, meta)
         if resource.status:
             obj.pop("status", None)
         self._complete(resource, obj, None)
-        self._refuse(resource, obj, check_name(resource.key, meta.get("name", "")) + self._causes(resource, obj, None))
+        causes = check_name(resource.key, meta.get("name", "")) + self._causes(resource, obj, None)
+        self._refuse(resource, obj, causes)
         if self.store.get(resource.key, meta.get("namespace", ""), meta["name"]):
             raise status.already_exists(resource.plural, resource.group, meta["name"])
-        if claims is None:
-            claims = self._claim({}, None, obj, resource, options, "")
-        write_claims(obj, claims)
-        if options.dry_run:
-            return Record("", obj, 0)
-        return self.store.put(resource.key, obj)
+        write_claims(obj, self._claim({}, None, obj, target, options) if claims is None else claims)
+        return Record("", obj, 0) if options.dry_run else self.store.put(resource.key, obj)
 
-    def update(
-        self,
-        resource: Resource,
-        namespace: str,
-        name: str,
-        body: Object,
-        options: WriteOptions,
-        subresource: str = "",
-    ) -> Record:
-        """Replace an object or one of its subresources."""
-        obj = self.read(resource, body, options)
-        old = self.get(resource, namespace, name)
-        sent = obj.setdefault("metadata", {})
-        if sent.get("name", name) != name:
+    def _identify(self, resource: Resource, meta: Object) -> None:
+        for key in (*_IDENTITY, "selfLink"):
+            meta.pop(key, None)
+        meta["uid"] = str(uuid.UUID(int=self.dice.getrandbits(128), version=4))
+        meta["creationTimestamp"] = self.now()
+        if resource.generation:
+            meta["generation"] = 1
+
+    def update(self, target: Target, body: Object, options: WriteOptions) -> Record:
+        """Replace an object or one of its subresources; `body` belongs to the server from here on."""
+        obj = self.read(target.resource, body, options)
+        old = self.get(target.resource, target.namespace, target.name)
+        self.check_sent_name(target, obj.setdefault("metadata", {}))
+        return self.replace(target, old, obj, options)
+
+    def check_sent_name(self, target: Target, meta: Object) -> None:
+        """Raise ApiError (400) when an object names another object or namespace than its URL."""
+        if meta.setdefault("name", target.name) != target.name:
             raise status.bad_request(
-                f"the name of the object ({sent['name']}) does not match the name on the URL ({name})"
+                f"the name of the object ({meta['name']}) does not match the name on the URL ({target.name})"
             )
-        self.place(resource, namespace, sent)
-        return self.replace(resource, old, obj, options, subresource)
+        self.place(target, meta)
 
     def replace(
         self,
-        resource: Resource,
+        target: Target,
         old: Record,
         obj: Object,
         options: WriteOptions,
-        subresource: str = "",
         claims: Claims | None = None,
     ) -> Record:
         """Store a decoded new version of an object; what changes nothing writes nothing."""
+        resource = target.resource
         self._check_version(resource, old, obj["metadata"])
-        new = self._merged(resource, old.object, obj, subresource)
+        new = self._merged(target, old.object, obj)
         self._complete(resource, new, old.object)
         self._count(resource, old.object, new)
         causes = _new_finalizers(old.object, new) + self._causes(resource, new, old.object)
         self._refuse(resource, new, causes)
         if claims is None:
-            base = read_claims(obj) if obj["metadata"].get("managedFields") is not None else read_claims(old.object)
-            claims = self._claim(base, old.object, new, resource, options, subresource)
+            told = obj if obj["metadata"].get("managedFields") is not None else old.object
+            claims = self._claim(read_claims(told), old.object, new, target, options)
         write_claims(new, claims)
         new["metadata"]["resourceVersion"] = old.meta["resourceVersion"]
-        if new == old.object:
-            return old
-        return self._keep(resource, old, new, options)
+        return old if new == old.object else self._keep(resource, old, new, options)
 
     def _keep(self, resource: Resource, old: Record, new: Object, options: WriteOptions) -> Record:
         if options.dry_run:
@@ -185,12 +177,11 @@ class Core:
         preferred = self.registry.named(resource.key) or resource
         return preferred.group_version, preferred.kind
 
-    def place(self, resource: Resource, namespace: str, meta: Object) -> None:
-        """Put an object's metadata into the namespace of the request; raise ApiError (400) when it names another."""
-        if not resource.namespaced:
+    def place(self, target: Target, meta: Object) -> None:
+        """Put metadata into the namespace of the request; raise ApiError (400) when it names another."""
+        if not target.resource.namespaced:
             meta.pop("namespace", None)
-            return
-        if meta.setdefault("namespace", namespace) != namespace:
+        elif meta.setdefault("namespace", target.namespace) != target.namespace:
             raise status.bad_request(
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
@@ -242,8 +233,9 @@ class Core:
             why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.meta['uid']}"
             raise status.conflict(resource.plural, resource.group, name, why)
 
-    def _merged(self, resource: Resource, old: Object, obj: Object, subresource: str) -> Object:
+    def _merged(self, target: Target, old: Object, obj: Object) -> Object:
         """Return the new version: of the old one what this endpoint may not change, of the sent one the rest."""
+        resource, subresource = target.resource, target.subresource
         if subresource == "status":
             new = clone(old)
             new.pop("status", None)
@@ -276,18 +268,11 @@ class Core:
         if resource.generation and _counted(old) != _counted(new):
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
-    def _claim(
-        self,
-        base: Claims,
-        old: Object | None,
-        new: Object,
-        resource: Resource,
-        options: WriteOptions,
-        subresource: str,
-    ) -> Claims:
+    def _claim(self, base: Claims, old: Object | None, new: Object, target: Target, options: WriteOptions) -> Claims:
+        resource, subresource = target.resource, target.subresource
         owner = Owner(options.manager, "Update", subresource, resource.group_version)
         ignored = ("status",) if resource.status and subresource != "status" else ()
-        return record_update(base, old, new, resource.shape, owner, self.now(), ignored)
+        return record_update(base, (old, new), resource.shape, owner, time=self.now(), ignored=ignored)
 
 
 def _counted(obj: Object) -> Object:

@@ -97,9 +97,7 @@ class Decoder:
 
     def _quantity(self, value: Any) -> str:
         try:
-            if isinstance(value, bool | dict | list):
-                raise ValueError("quantities must match the regular expression")
-            return canonical(value)
+            return canonical("" if isinstance(value, bool | dict | list) else value)
         except ValueError as exc:
             raise self._unreadable(str(exc)) from exc
 

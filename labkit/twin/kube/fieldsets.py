@@ -195,7 +195,7 @@ def strip(value: Any, doomed: Fields, kept: Fields | None, shape: Shape) -> Any:
         left = {key: item for key, item in value.items() if f"f:{key}" not in doomed}
         for element, key in elements.items():
             if element in doomed:
-                _strip_part(left, key, value[key], doomed[element], _down(kept, element), shape.child(key))
+                _strip_part((left, key, value[key]), doomed[element], _down(kept, element), shape.child(key))
         return {key: left[key] for key in value if key in left}
     if isinstance(value, list) and is_granular_list(shape):
         survivors: dict[int, Any] = {}
@@ -203,14 +203,16 @@ def strip(value: Any, doomed: Fields, kept: Fields | None, shape: Shape) -> Any:
             element = item_element(item, shape)
             if element in doomed:
                 inner = shape.item or ANY
-                _strip_part(survivors, index, item, doomed[element], _down(kept, element), inner)
+                _strip_part((survivors, index, item), doomed[element], _down(kept, element), inner)
             else:
                 survivors[index] = item
         return list(survivors.values())
     return value
 
 
-def _strip_part(left: dict[Any, Any], key: Any, item: Any, doomed: Fields, kept: Fields | None, shape: Shape) -> None:
+def _strip_part(place: tuple[Any, Any, Any], doomed: Fields, kept: Fields | None, shape: Shape) -> None:
+    """Put what survives of one part into its place: what to put it in, under which key, and the part."""
+    left, key, item = place
     if is_member(doomed) and kept is None:
         return
     rest = strip(item, doomed, kept, shape)

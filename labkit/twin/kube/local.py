@@ -10,10 +10,12 @@ from labkit.twin.kube import deletion, patching
 from labkit.twin.kube.binding import bind
 from labkit.twin.kube.clone import clone
 from labkit.twin.kube.core import Core
+from labkit.twin.kube.crds import new_core
 from labkit.twin.kube.door import Event, Object
+from labkit.twin.kube.eviction import evict
 from labkit.twin.kube.options import DeleteOptions, Target, WriteOptions
 from labkit.twin.kube.resources import Resource
-from labkit.twin.kube.status import no_such_resource
+from labkit.twin.kube.status import no_such_resource, success
 from labkit.twin.kube.store import Shelf
 
 Propagation = Literal["Background", "Foreground", "Orphan"]
@@ -45,13 +47,19 @@ class LocalApi:
         return [r.object for r in records if wanted <= r.meta.get("labels", {}).items()]
 
     def create(self, resource: str, body: Object) -> Object:
-        """Create with the full admission of the server, or bind a pod (`pods/binding`); raise ApiError."""
-        namespace = body.get("metadata", {}).get("namespace", "")
+        """Create with the full admission of the server; raise ApiError.
+
+        `pods/binding` gives a pod its node, `pods/eviction` deletes one if its budget allows it.
+        """
+        meta = body.get("metadata", {})
+        namespace, name = str(meta.get("namespace", "")), str(meta.get("name", ""))
         if resource == "pods/binding":
-            return bind(self.core, namespace, str(body["metadata"]["name"]), body).object
+            return bind(self.core, namespace, name, body).object
+        if resource == "pods/eviction":
+            evict(self.core, namespace, name, body)
+            return success(code=201)
         found = self.core.resource(resource)
-        target = Target(found, namespace)
-        return self.core.create(target, self._complete(found, body), self._options()).object
+        return self.core.create(Target(found, namespace), self._complete(found, body), self._options()).object
 
     def update(self, resource: str, body: Object) -> Object:
         """Replace spec and metadata; a resourceVersion in the body is compared; raise ApiError."""
@@ -145,4 +153,4 @@ def _pending(shelves: dict[str, Shelf], places: dict[str, int]) -> list[Event]:
 
 def local_api(core: Core | None = None, manager: str = "kube-controller-manager") -> LocalApi:
     """Return a door to a server's objects; without a Core to a new and empty one."""
-    return LocalApi(core or Core(), manager)
+    return LocalApi(core or new_core(), manager)

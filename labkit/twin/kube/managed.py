@@ -81,14 +81,24 @@ def owned_view(obj: Object | None, ignored: tuple[str, ...] = ()) -> Object:
 
 def record_update(
     claims: Claims,
-    old: Object | None,
-    new: Object,
+    versions: tuple[Object | None, Object],
     shape: Shape,
     owner: Owner,
+    *,
     time: str,
     ignored: tuple[str, ...] = (),
 ) -> Claims:
-    """Return the claims after an update: what it changed is the owner's, what it removed is nobody's."""
+    """Return the claims after an update: what it changed is the owner's, what it removed is nobody's.
+
+    Args:
+        claims: those before.
+        versions: the object before (None when it is new) and after.
+        shape: rules of its lists and maps.
+        owner: who writes.
+        time: now, as the API writes it.
+        ignored: fields at the top that this endpoint does not write.
+    """
+    old, new = versions
     changed, removed = fieldsets.compare(owned_view(old, ignored), owned_view(new, ignored), shape)
     if changed is None and removed is None:
         return claims
@@ -104,8 +114,8 @@ def apply_fields(
     applied: Object,
     shape: Shape,
     owner: Owner,
-    time: str,
     *,
+    time: str,
     force: bool,
     ignored: tuple[str, ...] = (),
 ) -> tuple[Object, Claims]:
@@ -135,7 +145,7 @@ def apply_fields(
         _refuse_conflicts(others, changed)
     lost = fieldsets.join(changed or {}, removed or {})
     after = {o: Claim(fieldsets.without(c.fields, lost), c.time) for o, c in others.items()}
-    same = fields == last and live is not None
+    same = owner in claims and fields == last
     after[owner] = Claim(fields, claims[owner].time if same else time)
     return merged, after
 

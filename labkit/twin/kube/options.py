@@ -6,6 +6,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from labkit.twin.kube.door import Object
+from labkit.twin.kube.resources import Resource
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a request is about: a resource, one object of it, or a subresource of that object."""
+
+    resource: Resource
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
 
 
 @dataclass

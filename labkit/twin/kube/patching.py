@@ -9,7 +9,7 @@ from labkit.twin.kube.clone import clone
 from labkit.twin.kube.core import Core
 from labkit.twin.kube.door import ApiError, Object
 from labkit.twin.kube.managed import Owner, apply_fields
-from labkit.twin.kube.options import WriteOptions
+from labkit.twin.kube.options import Target, WriteOptions
 from labkit.twin.kube.patch import PatchError, json_patch, merge_patch
 from labkit.twin.kube.resources import Resource
 from labkit.twin.kube.store import Record
@@ -50,37 +50,16 @@ def _rejected(why: str) -> ApiError:
     return status.failure(422, "Invalid", text, {})
 
 
-def patch(
-    core: Core,
-    resource: Resource,
-    namespace: str,
-    name: str,
-    body: Any,
-    kind: str,
-    options: WriteOptions,
-    subresource: str = "",
-) -> Record:
-    """Patch an object or its status.
-
-    Args:
-        body: the patch, decoded.
-        kind: the patch's media type, one of those in this module but apply.
-    """
-    old = core.get(resource, namespace, name)
+def patch(core: Core, target: Target, body: Any, kind: str, options: WriteOptions) -> Record:
+    """Patch an object or its status with a decoded patch of one of the media types of this module but apply."""
+    resource = target.resource
+    old = core.get(resource, target.namespace, target.name)
     current = {**old.object, "apiVersion": resource.group_version, "kind": resource.kind}
-    result = patched(resource, current, body, kind)
-    return core.update(resource, namespace, name, clone(result), options, subresource)
+    # What the patch shares with the stored object must be copied: the server may change what it is given.
+    return core.update(target, clone(patched(resource, current, body, kind)), options)
 
 
-def apply(
-    core: Core,
-    resource: Resource,
-    namespace: str,
-    name: str,
-    body: Object,
-    options: WriteOptions,
-    subresource: str = "",
-) -> tuple[Record, bool]:
+def apply(core: Core, target: Target, body: Object, options: WriteOptions) -> tuple[Record, bool]:
     """Apply a configuration under a field manager.
 
     Returns:
@@ -89,32 +68,26 @@ def apply(
     Raises:
         ApiError: conflicts with other managers (409), and everything that an update raises.
     """
+    resource = target.resource
     if body.get("metadata", {}).get("managedFields"):
         raise status.bad_request("metadata.managedFields must be nil")
     applied = core.read(resource, body, options)
-    applied["metadata"].setdefault("name", name)
-    if applied["metadata"]["name"] != name:
-        raise status.bad_request(
-            f"the name of the object ({applied['metadata']['name']}) does not match the name on the URL ({name})"
-        )
-    old = core.store.get(resource.key, namespace if resource.namespaced else "", name)
-    if old is None and subresource:
-        raise status.not_found(resource.plural, resource.group, name)
-    owner = Owner(options.manager, "Apply", subresource, resource.group_version)
+    core.check_sent_name(target, applied.setdefault("metadata", {}))
+    old = core.store.get(resource.key, target.namespace if resource.namespaced else "", target.name)
+    if old is None and target.subresource:
+        raise status.not_found(resource.plural, resource.group, target.name)
     new, claims = apply_fields(
         old.object if old else None,
         applied,
         resource.shape,
-        owner,
-        core.now(),
+        Owner(options.manager, "Apply", target.subresource, resource.group_version),
+        time=core.now(),
         force=options.force,
-        ignored=_ignored(resource, subresource),
+        ignored=_ignored(resource, target.subresource),
     )
-    new = clone(new)
     if old is None:
-        return core.insert(resource, namespace, new, options, claims), True
-    core.place(resource, namespace, new["metadata"])
-    return core.replace(resource, old, new, options, subresource, claims), False
+        return core.insert(target, clone(new), options, claims), True
+    return core.replace(target, old, clone(new), options, claims), False
 
 
 def _ignored(resource: Resource, subresource: str) -> tuple[str, ...]:

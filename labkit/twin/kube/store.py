@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left, insort
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -140,6 +141,8 @@ class Store:
         self.history = history
         self.shelves: dict[str, Shelf] = {}
         self.hooks: list[Callable[[str, Change], None]] = []
+        # Lists that are being read in pages, by revision and resource.
+        self.pages: OrderedDict[tuple[int, str], list[Record]] = OrderedDict()
 
     def shelf(self, key: str) -> Shelf:
         """Return the shelf of a resource; made when it is first asked for."""

@@ -30,7 +30,7 @@ def strategic_merge(target: Any, patch: Any, shape: Shape) -> Any:
         merged = {k: v for k, v in merged.items() if k in patch[_RETAIN]}
     for key, value in patch.items():
         if not key.startswith("$"):
-            _lay(merged, key, value, shape.child(key), patch)
+            _lay(merged, key, value, shape.child(key))
     for key, value in patch.items():
         if key.startswith(_PRIMITIVES):
             name = key.removeprefix(_PRIMITIVES)
@@ -42,7 +42,7 @@ def strategic_merge(target: Any, patch: Any, shape: Shape) -> Any:
     return merged
 
 
-def _lay(merged: dict[str, Any], key: str, value: Any, shape: Shape, patch: dict[str, Any]) -> None:
+def _lay(merged: dict[str, Any], key: str, value: Any, shape: Shape) -> None:
     if value is None:
         merged.pop(key, None)
     elif isinstance(value, list) and isinstance(merged.get(key), list):

@@ -302,7 +302,28 @@ def _budget(new: Object, _old: Object | None) -> list[Cause]:
     return []
 
 
+def _definition(new: Object, _old: Object | None) -> list[Cause]:
+    spec = new["spec"]
+    wanted = f"{spec['names'].get('plural', '')}.{spec.get('group', '')}"
+    causes = []
+    if new["metadata"].get("name") != wanted:
+        text = 'must be spec.names.plural+"."+spec.group'
+        causes.append(wrong("metadata.name", new["metadata"].get("name"), text))
+    causes += [required(f"spec.names.{part}") for part in ("plural", "kind") if not spec["names"].get(part)]
+    if spec.get("scope") not in ("Cluster", "Namespaced"):
+        causes.append(unsupported("spec.scope", spec.get("scope", ""), ("Cluster", "Namespaced")))
+    versions = spec.get("versions") or []
+    if sum(bool(version.get("storage")) for version in versions) != 1:
+        text = "must have exactly one version marked as storage version"
+        causes.append(wrong("spec.versions", len(versions), text))
+    for index, version in enumerate(versions):
+        if "openAPIV3Schema" not in version.get("schema", {}):
+            causes.append(required(f"spec.versions[{index}].schema.openAPIV3Schema", "schemas are required"))
+    return causes
+
+
 _CHECKS: dict[str, Check] = {
+    "customresourcedefinitions.apiextensions.k8s.io": _definition,
     "pods": _pod,
     "deployments.apps": _selects,
     "replicasets.apps": _selects,
