@@ -80,7 +80,13 @@ class Shell:
         shown = f"{self.name}: {redact(line)}"
         try:
             done = loop.call(
-                self._connection.run(line, input=stdin or b"", encoding=None, check=False),
+                self._connection.run(
+                    line,
+                    input=stdin or None,
+                    stdin=asyncssh.PIPE if stdin else asyncssh.DEVNULL,  # an empty input would stay open
+                    encoding=None,
+                    check=False,
+                ),
                 timeout=self._access.clock.real(timeout),
             )
         except TimeoutError as exc:
@@ -243,10 +249,9 @@ def private_key(lab: Lab, access: Access) -> asyncssh.SSHKey:
 def _import_key(text: str, reference: str) -> asyncssh.SSHKey:
     try:
         return asyncssh.import_private_key(text if text.endswith("\n") else text + "\n")
-    except asyncssh.KeyEncryptionError as exc:
-        raise _bad_key(reference, "one with a passphrase") from exc
-    except asyncssh.KeyImportError as exc:
-        raise _bad_key(reference, "something else") from exc
+    except (asyncssh.KeyEncryptionError, asyncssh.KeyImportError) as exc:
+        locked = "passphrase" in str(exc).lower() or "encryption" in str(exc).lower()
+        raise _bad_key(reference, "one with a passphrase" if locked else "something else") from exc
 
 
 def _bad_key(reference: str, got: str) -> LabError:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -20,10 +18,12 @@ from labkit.systems.backupstore.blocks import Checked
 from labkit.systems.backupstore.catalog import VolumeEntry, read_backup
 from labkit.systems.backupstore.damage import Damage
 from labkit.systems.backupstore.layout import BackupConfig, block_file
+from labkit.systems.backupstore.newfile import new_file
 from labkit.systems.backupstore.parallel import side_by_side, usual_workers
 from labkit.systems.backupstore.verify import BlockTask, fetch_block
 
 _ZEROS = bytes(4 << 20)
+_SYNC_EVERY = 32 << 20
 
 
 class WriteTask(NamedTuple):
@@ -135,7 +135,7 @@ def extract_backup(
         raise BackupDamaged(config, tuple(damages))
     total = known_size if known_size is not None else image_size(entry, config)
     writer = _Writer(store, entry, config, total, keep_going=keep_going, checksum=checksum, on_bytes=on_bytes)
-    with _new_file(image, force=force) as fd:
+    with new_file(image, force=force) as fd:
         _refuse_full(image, config)
         os.ftruncate(fd, total)
         writer.write_all(fd, workers or usual_workers(remote=not isinstance(store, Folder)))
@@ -164,7 +164,9 @@ class _Writer:
         self._keep_going, self._on_bytes = keep_going, on_bytes
         self._hash = hashlib.sha256() if checksum else None
         self._hashed = 0
-        self._fd = -1
+        self._fd, self._synced = -1, 0
+        self._syncing: Future[None] = Future()
+        self._syncing.set_result(None)
         self.damages: list[Damage] = []
         self.written = 0
         self.is_stopped = False
@@ -177,6 +179,10 @@ class _Writer:
     def write_all(self, fd: int, workers: int) -> None:
         """Write all blocks; on damage, unless told to keep going, only look at the rest."""
         self._fd = fd
+        with ThreadPoolExecutor(1) as syncer:
+            self._write_and_follow(workers, syncer)
+
+    def _write_and_follow(self, workers: int, syncer: ThreadPoolExecutor) -> None:
         tasks = plan_writes(self._config, self._size)
         repeated = sorted(offset for task in tasks for offset in task.offsets[1:])
         lost: set[int] = set()
@@ -184,6 +190,7 @@ class _Writer:
         for task, found in side_by_side(self._write, tasks, workers):
             first, content = task.offsets[0], found.content
             self._account(task, found)
+            self._sync_early(syncer)
             while at < len(repeated) and repeated[at] < first:
                 self._follow(repeated[at], None, repeated[at] in lost)
                 at += 1
@@ -200,6 +207,12 @@ class _Writer:
             for offset in task.offsets:
                 _write_at(self._fd, found.content, offset)
         return task, found
+
+    def _sync_early(self, syncer: ThreadPoolExecutor) -> None:
+        """Let the disk write while blocks are decoded: the `fsync` at the end then finds little left to do."""
+        if self.written - self._synced >= _SYNC_EVERY and self._syncing.done():
+            self._synced = self.written
+            self._syncing = syncer.submit(os.fdatasync, self._fd)
 
     def _account(self, task: WriteTask, found: Checked) -> None:
         if found.content is not None:
@@ -275,50 +288,3 @@ def _refuse_full(image: Path, config: BackupConfig) -> None:
             f"{image}: expected room for {needed} bytes, got {free}",
             next_step="make room, or name a folder on another disk",
         )
-
-
-@contextmanager
-def _new_file(image: Path, *, force: bool) -> Iterator[int]:
-    """Give a file beside the image that takes its name at the end, when all went well, and is removed otherwise."""
-    try:
-        fd, name = tempfile.mkstemp(prefix=f".{image.name}.", suffix=".part", dir=image.parent)
-    except OSError as exc:
-        raise StepFailed(f"{image}: expected to write it, got: {exc.strerror}") from exc
-    part = Path(name)
-    try:
-        try:
-            yield fd
-        finally:
-            os.close(fd)
-        _take_name(part, image, force=force)
-    except OSError as exc:
-        part.unlink(missing_ok=True)
-        raise StepFailed(f"{image}: expected to write it, got: {exc.strerror or exc}") from exc
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    _sync_folder(image.parent)
-
-
-def _take_name(part: Path, image: Path, *, force: bool) -> None:
-    if force:
-        part.replace(image)
-        return
-    try:
-        os.link(part, image)  # unlike a rename, never over a file that came meanwhile
-    except FileExistsError as exc:
-        raise bad_option(str(image), "a new file", "one that came meanwhile", "name another") from exc
-    except OSError as exc:
-        if exc.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}:
-            raise
-        part.rename(image)  # a file system without links
-        return
-    part.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

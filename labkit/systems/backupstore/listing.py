@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from labkit.systems.backupstore.catalog import VolumeEntry
+from labkit.systems.backupstore.catalog import BackupEntry, VolumeEntry
 from labkit.systems.backupstore.layout import BackupConfig
 from labkit.systems.backupstore.schedule import Gap, find_gaps
 from labkit.systems.backupstore.verify import VolumeReport
@@ -62,7 +62,7 @@ def volume_as_json(entry: VolumeEntry, now: datetime) -> dict[str, Any]:
     }
 
 
-def _by_age(entry: VolumeEntry) -> list[Any]:
+def _by_age(entry: VolumeEntry) -> list[BackupEntry]:
     ages = {config.name: at for at, config in enumerate(entry.complete)}
     return sorted(entry.backups, key=lambda item: (ages.get(item.name, len(ages)), item.name))
 
@@ -130,8 +130,11 @@ def _backups_table(entry: VolumeEntry) -> Table:
     table = Table("backup", "taken", "state", "holds", "added", "job", box=None, title=entry.name, title_justify="left")
     for item in _by_age(entry):
         config = item.config
-        held = (_time(config.taken_at), item.state, _size(config.size), _size(config.new_bytes), config.job or "-")
-        table.add_row(item.name, *(held if config else ("-", item.state, "-", "-", "-")))
+        if config is None:
+            table.add_row(item.name, "-", item.state, "-", "-", "-")
+            continue
+        held = (_size(config.size), _size(config.new_bytes))
+        table.add_row(item.name, _time(config.taken_at), item.state, *held, config.job or "-")
     return table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,9 +99,17 @@ class SftpStore:
     def close(self) -> None:
         """End the connection."""
         if self._connection is not None:
-            self._loop.call_soon_threadsafe(self._connection.abort)
+            with suppress(OSError, TimeoutError, asyncssh.Error):
+                self._run(self._disconnect(self._connection), _CONNECT_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    @staticmethod
+    async def _disconnect(connection: asyncssh.SSHClientConnection) -> None:
+        connection.close()
+        await connection.wait_closed()
 
     async def _connect(self, known_hosts: Path | None, key: Path | None) -> None:
         self._connection = await asyncssh.connect(

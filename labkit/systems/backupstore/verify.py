@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from labkit.errors import StepFailed, SystemDown
 from labkit.systems.backupstore.access import Folder, Store
-from labkit.systems.backupstore.blockmap import BlockMap
+from labkit.systems.backupstore.blockmap import BlockRef
 from labkit.systems.backupstore.blocks import Checked, check_block, read_limit
 from labkit.systems.backupstore.catalog import VolumeEntry, read_backup
 from labkit.systems.backupstore.damage import Damage, Kind, lost_backups
@@ -59,11 +59,14 @@ def plan_blocks(configs: Iterable[BackupConfig]) -> list[BlockTask]:
     return list(tasks.values())
 
 
-def places_of(maps: Mapping[str, BlockMap], digests: Iterable[bytes]) -> Iterator[tuple[str, int, bytes]]:
-    """Give (backup, offset, digest) of every place where one of some blocks is used. Pure."""
-    wanted = frozenset(digests)
-    for backup, blocks in maps.items():
-        yield from ((backup, ref.offset, ref.digest) for ref in blocks if ref.digest in wanted)
+def places_of(
+    configs: Iterable[BackupConfig], blocks: Mapping[tuple[bytes, int], Checked]
+) -> Iterator[tuple[str, BlockRef, Checked]]:
+    """Give every place where one of some blocks, by (digest, block size), is used, and what is known of it. Pure."""
+    for config in configs:
+        for ref in config.blocks:
+            if found := blocks.get((ref.digest, config.block_size)):
+                yield config.name, ref, found
 
 
 def fetch_block(store: Store, folder: str, task: BlockTask) -> Checked:
@@ -111,14 +114,14 @@ def verify_volume(
         on_block=on_block,
         workers=workers,
     )
-    maps = {config.name: config.blocks for config in configs}
     bad, gone = _look_again(store, entry, bad, configs)
     report.vanished = gone
     damages += [
-        Damage(entry.name, backup, offset, f"{entry.folder}/{block_file(digest.hex())}", kind, detail)
-        for backup, offset, digest in places_of(maps, (task.digest for task in bad))
-        if backup not in gone
-        for kind, detail in _words(bad, digest)
+        Damage(entry.name, backup, ref.offset, f"{entry.folder}/{block_file(ref.checksum)}", found.kind, found.detail)
+        for backup, ref, found in places_of(
+            configs, {(task.digest, task.block_size): found for task, found in bad.items()}
+        )
+        if backup not in gone and found.kind
     ]
     volume_wide = [d for d in entry.damages if not d.backup or d.kind is Kind.BACKUP_CFG_MISSING]
     report.damages = tuple(sorted({*damages, *volume_wide}))
@@ -126,7 +129,7 @@ def verify_volume(
     names = [item.name for item in entry.backups if item.state in {"complete", "broken"} and item.name not in gone]
     report.checked = {n: (entry.name, n) not in lost for n in names if wanted is None or n in wanted}
     if wanted is None and all(item.config is not None for item in entry.backups):
-        report.orphans = _count_orphans(store, entry, maps)
+        report.orphans = _count_orphans(store, entry, configs)
     return report
 
 
@@ -198,13 +201,9 @@ def _look_again(
     return {task: found for task, found in still.items() if found.kind is not None}, gone
 
 
-def _words(bad: dict[BlockTask, Checked], digest: bytes) -> set[tuple[Kind, str]]:
-    return {(found.kind, found.detail) for task, found in bad.items() if task.digest == digest and found.kind}
-
-
-def _count_orphans(store: Store, entry: VolumeEntry, maps: Mapping[str, BlockMap]) -> int:
+def _count_orphans(store: Store, entry: VolumeEntry, configs: Iterable[BackupConfig]) -> int:
     """Count block files that no backup names; normal after a deletion that was cut short."""
-    named = {ref.digest.hex() for blocks in maps.values() for ref in blocks}
+    named = {ref.digest.hex() for config in configs for ref in config.blocks}
     pool = f"{entry.folder}/blocks"
     files = (
         name.removesuffix(".blk")

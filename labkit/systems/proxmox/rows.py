@@ -46,7 +46,7 @@ def parse_nodes(status: Iterable[Mapping[str, Any]], resources: Iterable[Mapping
             ip=str(row.get("ip") or ""),
             **_numbers(sizes.get(str(row["name"]), {}), "maxcpu", "maxmem", "mem"),
         )
-        for row in sorted(status, key=lambda row: str(row["name"]))
+        for row in sorted(status, key=lambda row: str(row.get("name")))
         if row["type"] == "node"
     )
 
