@@ -117,7 +117,8 @@ def _unknown(document: Document, path: Path) -> None:
 def _bad_key(document: Document, path: Path, error: ErrorDetails) -> None:
     name = str(path[-1])
     tidy = re.sub(r"-+", "-", re.sub(r"[^a-z0-9-]", "-", name.lower())).strip("-")[:63].strip("-")
-    hint = f"did you mean `{tidy}`?" if len(path) == 2 and tidy not in ("", name) else ""
+    named = path[0] in {"hosts", "vms"} and len(path) == 2
+    hint = f"did you mean `{tidy}`?" if named and tidy not in ("", name) else ""
     place = document.key_place(path)
     got = f"`{short(name)}`" if len(name) <= 63 else f"a name of {len(name)} characters"
     document.add(place, path, _expected(error), got if name else "an empty text", hint)

@@ -24,6 +24,7 @@ from labkit.lab.types import (
     Fingerprint,
     GitUrl,
     HostName,
+    HostPort,
     K3sVersion,
     LabelKey,
     LabelValue,
@@ -295,6 +296,8 @@ class Lab(Model):
     """The address of Traefik's load balancer service."""
     nas: Nas
     """The TrueNAS box."""
+    connect_to: dict[HostPort, HostPort] = Field(default_factory=dict)
+    """Where to connect instead, as curl's --connect-to: for port forwards and jump hosts; names are still verified."""
 
     @property
     def machines(self) -> tuple[Machine, ...]:

@@ -157,9 +157,11 @@ Name = Annotated[str, Checked(_name, "k3s-master-01", NAME_PATTERN)]
 """A DNS label: lower-case letters, digits and dashes."""
 
 _HOST = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_FQDN = rf"(?=.{{1,253}}$){_HOST}(\.{_HOST})*"
+_LABELS = rf"{_HOST}(\.{_HOST})*"
+_FQDN = rf"(?=.{{1,253}}$){_LABELS}"
 HostName = Annotated[str, Form(_HOST, "a host name of letters, digits and inner dashes", "hades")]
 ServerName = Annotated[str, Form(_FQDN, "a host name or an address", "scale.lan")]
+HostPort = Annotated[str, Form(rf"{_LABELS}:[0-9]{{1,5}}", "host:port", "hades.lan:8006")]
 Domain = Annotated[str, Form(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", "a domain in lower case", "example.net")]
 SearchDomain = Annotated[str, Form(_FQDN, "a search domain", "lan")]
 TokenId = Annotated[

@@ -48,7 +48,8 @@ def connect(lab: Lab, lab_file: Path, *, on: Literal["twin", "lab"], scenario: s
     if on == "lab":
         state = state_dir(lab.name)
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return Connection(Access(on="lab", secrets=Secrets(base=lab_file.parent), state=state))
+        secrets = Secrets(base=lab_file.parent)
+        return Connection(Access(on="lab", secrets=secrets, state=state, connect=dict(lab.connect_to)))
     if joined := os.environ.get(TWIN_VARIABLE):
         return _join(lab, Path(joined))
     return _start(lab_file, scenario)
