@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
 import typer
 
 from labkit import __version__
+from labkit.commands import backups, check, runbooks, schema, twin
 from labkit.errors import LabError
 
 app = typer.Typer(
@@ -19,9 +19,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_PARTS = ("runbooks", "check", "schema", "twin", "backups")
-for _module in _PARTS:
-    import_module(f"labkit.commands.{_module}").mount(app)
+runbooks.mount(app)
+schema.mount(app)
+for _part in (check.check, twin.app, backups.app):
+    app.add_typer(_part)
 
 
 def _version(asked: bool) -> None:

@@ -7,12 +7,7 @@ from pathlib import Path
 
 import typer
 
-check = typer.Typer(help="Check files: nothing is contacted, nothing is changed.", no_args_is_help=True)
-
-
-def mount(app: typer.Typer) -> None:
-    """Add the commands to the main command."""
-    app.add_typer(check, name="check")
+check = typer.Typer(name="check", help="Check files: nothing is contacted, nothing is changed.", no_args_is_help=True)
 
 
 @check.callback()

@@ -44,6 +44,5 @@ def progress_html(states: Sequence[ChangeState]) -> str:
 
 def progress_line(row: ChangeState) -> str:
     """Return one row as a line for a terminal or a log."""
-    return (
-        f"{SIGNS[row.change.action]} {row.change.target}: {row.state if row.state != 'running' else row.text}".rstrip()
-    )
+    said = (row.text or "begins") if row.state == "running" else row.state
+    return f"{SIGNS[row.change.action]} {row.change.target}: {said}"

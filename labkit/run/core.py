@@ -84,6 +84,12 @@ class Run:
         self._facts.update(fresh)
         return fresh[names[0]] if len(names) == 1 else fresh
 
+    def latest(self, name: str) -> Any:
+        """Return what was last read of a system, without reading again."""
+        if name not in self._facts:
+            raise LabError(f"facts: expected {name} to have been read by this run", next_step="call run.read")
+        return self._facts[name]
+
     def plan(self, planner: Planner, facts: Any, **wants: Any) -> Plan:
         """Compute a plan with a pure planner from facts that `read` returned, and remember how it was made."""
         reads = self._names_of(facts)
@@ -178,8 +184,7 @@ class Run:
         self._report_findings([(check.id, check.sentence) for check in checks], findings)
         errors = [finding for finding in findings if finding.severity is Severity.ERROR]
         if errors:
-            error = CheckFailed("\n".join([f"{len(errors)} checks failed", *(f"  {f}" for f in errors)]),
-                                next_step=f"run {self.runbook} again: it goes on with what is left")  # fmt: skip
+            error = _check_failed(errors, applied=bool(self._summary["applied"]), runbook=self.runbook)
             self._write_summary(ok=False, error=error)
             raise error
 
@@ -292,6 +297,12 @@ def start(runbook: str, *, lab: str | Path = "parameters/lab.yaml", on: str = "t
     run = Run(runbook, loaded, where, folder, connect(loaded, lab_file, on=where, scenario=scenario))
     show(f"{runbook} on the {where} of lab {loaded.name}")
     return run
+
+
+def _check_failed(errors: list[Finding], *, applied: bool, runbook: str) -> CheckFailed:
+    lines = [f"{len(errors)} checks failed", *(f"  {finding}" for finding in errors)]
+    again = f"run {runbook} again: it goes on with what is left"
+    return CheckFailed("\n".join(lines), next_step=again if applied else f"mend what they name, then {again}")
 
 
 def _failure(outcome: Outcome) -> StepFailed:
