@@ -97,7 +97,7 @@ class TwinHandle:
 
     def ask(self, action: str, **given: Any) -> Any:
         """Send one action to the control server and return its answer; raise StepFailed or SystemDown."""
-        request = urllib.request.Request(  # noqa: S310  # loopback, by our own hand
+        request = urllib.request.Request(  # loopback, by our own hand
             f"http://{self._control}/{action}",
             data=json.dumps(given).encode(),
             headers={
@@ -180,7 +180,9 @@ def start_twin(
         if time.monotonic() > end:
             process.kill()
             process.wait()
-            raise SystemDown(f"twin: expected it to be ready within {_START_SECONDS:g} s; its log ends:\n{_tail(folder)}")
+            raise SystemDown(
+                f"twin: expected it to be ready within {_START_SECONDS:g} s; its log ends:\n{_tail(folder)}"
+            )
         time.sleep(0.01)
     return TwinHandle(folder, data, process)
 

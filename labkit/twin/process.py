@@ -12,9 +12,13 @@ from importlib import import_module
 from labkit.lab.loader import load_lab
 from labkit.twin.options import Options
 from labkit.twin.parent import watch_parent
+from labkit.twin.proxmox.daemon import Daemon
+from labkit.twin.scenarios import fakepve_guests, make_vms
 from labkit.twin.state import CONNECT, SECRETS, TWIN, write_json
 from labkit.twin.world import World, make_world
 
+_SSH = "labkit.twin.guests.ssh"
+"""Slow to import, and not needed before the first guest boots."""
 _log = logging.getLogger(__name__)
 
 
@@ -37,26 +41,26 @@ async def _run(options: Options) -> None:
 
 
 async def _live(world: World, stopped: asyncio.Event) -> None:
-    from labkit.twin.control import Control  # noqa: PLC0415  # after the lab file has been read
+    state, vms = world.options.state, make_vms(world)
+    daemon = Daemon(state, world.authority, fakepve_guests(vms))
+    # fakepve comes up while the rest is imported.
+    from labkit.twin.control import Control  # noqa: PLC0415
     from labkit.twin.guests import Guests  # noqa: PLC0415
     from labkit.twin.person import Person  # noqa: PLC0415
     from labkit.twin.proxmox.fakepve import FakePve  # noqa: PLC0415
     from labkit.twin.proxmox.system import Proxmox  # noqa: PLC0415
-    from labkit.twin.scenarios import fakepve_guests, make_vms  # noqa: PLC0415
 
-    state, vms = world.options.state, make_vms(world)
-    pve = FakePve(state, world.authority, fakepve_guests(vms))
+    if any(vm.running for vm in vms):
+        import_module(_SSH)
     guests = Guests(world)
-    proxmox = Proxmox(world, pve, guests, vms)
+    proxmox = Proxmox(world, FakePve(daemon), guests, vms)
     control = Control(world, Person(proxmox), stopped)
     world.endpoints.reserve(*(f"{machine.address}:22" for machine in world.lab.machines))
     write_json(state / SECRETS, world.secrets)
     try:
         await proxmox.start()
         _tell(world, await control.start())
-        background = asyncio.get_running_loop().run_in_executor(None, import_module, "labkit.twin.guests.ssh")
-        await stopped.wait()
-        await background
+        await asyncio.gather(stopped.wait(), asyncio.to_thread(import_module, _SSH))
     finally:
         (state / TWIN).unlink(missing_ok=True)
         await control.stop()

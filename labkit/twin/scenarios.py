@@ -55,7 +55,8 @@ def fakepve_guests(vms: list[Vm]) -> list[dict[str, Any]]:
 def _template_config(world: World, vmid: int, name: str, storage: str, bridge: str) -> dict[str, str]:
     disk = f"base-{vmid}-disk-0" if storage != "local" else f"{vmid}/base-{vmid}-disk-0.qcow2"
     return {
-        "name": name, "template": "1", "agent": "enabled=1", "boot": "order=scsi0", "cores": "2", "cpu": "x86-64-v2-AES",
+        "name": name, "template": "1", "agent": "enabled=1", "boot": "order=scsi0", "cores": "2",
+        "cpu": "x86-64-v2-AES",
         "ide2": f"{storage}:vm-{vmid}-cloudinit,media=cdrom", "memory": "2048", "ostype": "l26",
         "net0": f"virtio={world.seed.mac(vmid, name, 'net0')},bridge={bridge}", "scsihw": "virtio-scsi-single",
         "scsi0": f"{storage}:{disk},discard=on,iothread=1,size={TEMPLATE_SIZE}", "serial0": "socket",

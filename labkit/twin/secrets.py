@@ -44,9 +44,7 @@ def ssh_private_key(secret: bytes) -> str:
     """Return an ed25519 private key in OpenSSH's format, made from 32 bytes."""
     return (
         Ed25519PrivateKey.from_private_bytes(secret)
-        .private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-        )
+        .private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
         .decode()
     )
 

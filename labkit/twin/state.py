@@ -8,7 +8,7 @@ from pathlib import Path
 TWIN = "twin.json"
 CONNECT = "connect.json"
 SECRETS = "secrets.json"
-CONTROL_TOKEN = "control.token"
+CONTROL_TOKEN = "control.token"  # noqa: S105  # a file's name
 LOG = "twin.log"
 
 

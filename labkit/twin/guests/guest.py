@@ -20,7 +20,7 @@ from labkit.twin.guests.changes import unwatched, watched
 from labkit.twin.guests.commands.registry import Command, Stdin
 from labkit.twin.guests.files import Files
 from labkit.twin.guests.result import Result
-from labkit.twin.guests.units import Unit, UnitFailed, Units
+from labkit.twin.guests.units import Unit, UnitError, Units
 from labkit.twin.proxmox.cloudinit import authorized_keys, instance_id
 from labkit.twin.world import World
 
@@ -126,9 +126,7 @@ class Guest:
     @property
     def clock_offset(self) -> float:
         """By how many seconds the clock is wrong."""
-        return sum(
-            float(given[1]) for given in self.world.faults.arguments("clock-off") if given[0] == self.name
-        )
+        return sum(float(given[1]) for given in self.world.faults.arguments("clock-off") if given[0] == self.name)
 
     def now(self) -> float:
         """Return the time by this guest's clock."""
@@ -191,11 +189,6 @@ class Guest:
         self.listening.clear()
         self.cloud_init = CloudInit()
 
-    async def wait_up(self) -> None:
-        """Wait until the boot is over."""
-        while self.phase == "booting":
-            await asyncio.sleep(0.002)
-
     async def _boot(self, *, at_once: bool) -> None:
         pace, clock = self.world.pace, self.world.clock
         self.cloud_init.begin()
@@ -216,7 +209,7 @@ class Guest:
     async def _start_at_boot(self, unit: Unit) -> None:
         try:
             await self.units.start(unit)
-        except UnitFailed as exc:
+        except UnitError as exc:
             _log.info("%s: %s did not start: %s", self.name, unit.name, exc)
 
     async def _run_hooks(self, hooks: Sequence[Hook]) -> None:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import asyncssh
-from asyncssh.constants import FX_FAILURE
-from asyncssh.sftp import FXF_APPEND, FXF_CREAT, FXF_TRUNC, FXF_WRITE, SFTPAttrs, SFTPName
+from asyncssh.constants import FX_FAILURE, FXF_APPEND, FXF_CREAT, FXF_TRUNC, FXF_WRITE
+from asyncssh.sftp import SFTPAttrs, SFTPName
 
 if TYPE_CHECKING:
     from labkit.twin.guests.guest import Guest
@@ -115,7 +115,7 @@ class JailedSftp(asyncssh.SFTPServer):
         """Return the whole path without links."""
         return self._guest.files.name(self._guest.files.locate(self._name(path))).encode()
 
-    async def scandir(self, path: bytes):  # type: ignore[no-untyped-def]  # noqa: ANN201  # asyncssh's own type is an async iterator
+    async def scandir(self, path: bytes):  # type: ignore[no-untyped-def]  # asyncssh's own type is an async iterator
         """Yield the entries of a folder."""
         with _as_sftp():
             place = self._guest.files.locate(self._name(path))

@@ -44,6 +44,7 @@ class Session:
     stdin: Stdin
     status: int = 0
     ended: bool = False
+    strict: bool = False
     out: bytearray = field(default_factory=bytearray)
     err: bytearray = field(default_factory=bytearray)
 
@@ -76,7 +77,7 @@ async def run_words(
 async def run_in(session: Session, text: str) -> None:
     """Run lines of shell in a session."""
     try:
-        chains = _chains(_tokens(text))
+        chains = _chains(_split(text))
     except ValueError as exc:
         session.status = 2
         session.err += f"bash: -c: syntax error: {exc}\n".encode()
@@ -86,6 +87,8 @@ async def run_in(session: Session, text: str) -> None:
             return
         if (operator == "&&" and session.status != 0) or (operator == "||" and session.status == 0):
             continue
+        if operator not in {"&&", "||"} and session.strict and session.status != 0:
+            return
         await _run_pipeline(session, pipeline)
 
 
@@ -104,51 +107,52 @@ def _input(stdin: bytes | Stdin) -> Stdin:
     return read
 
 
-def _tokens(text: str) -> list[str]:
+def _split(text: str) -> list[str]:
     if "$(" in text or "`" in text:
         raise ValueError("substitutions are not known to this shell")
     lexer = shlex.shlex(text.replace("\\\n", " "), posix=True, punctuation_chars="&|;<>\n")
     lexer.whitespace, lexer.commenters, lexer.whitespace_split = " \t\r", "", True
-    tokens: list[str] = []
-    for token in lexer:
-        tokens.extend(["\n"] if token.strip("\n;") == "" and "\n" in token else [token])
-    return tokens
+    words: list[str] = []
+    for word in lexer:
+        words.extend(["\n"] if word.strip("\n;") == "" and "\n" in word else [word])
+    return words
 
 
-def _chains(tokens: list[str]) -> list[tuple[str, list[_Simple]]]:
-    """Sort tokens into (operator before it, commands joined by pipes)."""
+def _chains(words: list[str]) -> list[tuple[str, list[_Simple]]]:
+    """Sort words into (operator before it, commands joined by pipes)."""
     chains: list[tuple[str, list[_Simple]]] = []
     operator, pipeline = ";", [_Simple()]
-    comment = False
-    waiting = list(reversed(tokens))
+    waiting = list(reversed(words))
     while waiting:
-        token = waiting.pop()
-        if token == "\n":
-            comment = False
-        if comment:
-            continue
-        if token in _OPERATORS and token != "|":
-            if pipeline != [_Simple()]:
-                chains.append((operator, pipeline))
-                operator, pipeline = token, [_Simple()]
-            elif token in {"&&", "||"}:
-                raise ValueError(f"near unexpected token `{token}'")
-        elif token == "|":
+        word = waiting.pop()
+        if word.startswith("#") and not pipeline[-1].words:
+            while waiting and waiting[-1] != "\n":
+                waiting.pop()
+        elif word == "|":
             pipeline.append(_Simple())
-        elif token in _REDIRECTIONS:
-            _redirect(pipeline[-1], token, waiting)
-        elif token.startswith("#") and not pipeline[-1].words:
-            comment = True
-        elif set(token) <= set("&|;<>"):
-            raise ValueError(f"near unexpected token `{token}'")
-        elif not pipeline[-1].words and _ASSIGNMENT.match(token):
-            name, _, value = token.partition("=")
-            pipeline[-1].assignments[name] = value
-        else:
-            pipeline[-1].words.append(token)
+        elif word not in _OPERATORS:
+            _take(pipeline[-1], word, waiting)
+        elif pipeline != [_Simple()]:
+            chains.append((operator, pipeline))
+            operator, pipeline = word, [_Simple()]
+        elif word in {"&&", "||"}:
+            raise ValueError(f"near unexpected token `{word}'")
     if pipeline != [_Simple()]:
         chains.append((operator, pipeline))
     return chains
+
+
+def _take(simple: _Simple, word: str, waiting: list[str]) -> None:
+    """Add one word to a command: a redirection, an assignment before it, or a word of it."""
+    if word in _REDIRECTIONS:
+        _redirect(simple, word, waiting)
+    elif set(word) <= set("&|;<>"):
+        raise ValueError(f"near unexpected token `{word}'")
+    elif not simple.words and _ASSIGNMENT.match(word):
+        name, _, value = word.partition("=")
+        simple.assignments[name] = value
+    else:
+        simple.words.append(word)
 
 
 def _redirect(simple: _Simple, operator: str, waiting: list[str]) -> None:
@@ -196,6 +200,8 @@ def _built_in(session: Session, words: list[str]) -> Result:
     name, args = words[0], words[1:]
     if name == "export":
         session.env.update({word.partition("=")[0]: word.partition("=")[2] for word in args if "=" in word})
+    elif name == "set":
+        session.strict = session.strict or any(word.startswith("-") and "e" in word for word in args)
     elif name == "cd":
         target = _path(session, args[0] if args else session.env["HOME"])
         if not session.guest.files.is_dir(target):

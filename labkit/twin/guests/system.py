@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from labkit.twin.guests.identity import host_key_files
@@ -34,7 +35,8 @@ ID_LIKE=debian
 UBUNTU_CODENAME=noble
 """
 _FOLDERS = ("etc/ssh", "etc/systemd/system", "etc/modules-load.d", "etc/sysctl.d", "home", "root", "run", "tmp",
-            "usr/local/bin", "usr/bin", "var/lib/cloud/instance", "var/log", "var/tmp", "proc", "mnt", "opt", "srv")  # fmt: skip
+            "usr/local/bin", "usr/bin", "var/lib/cloud/instance", "var/log", "var/tmp", "proc", "mnt", "opt",
+            "srv")  # fmt: skip
 
 
 def furnish(guest: Guest) -> None:
@@ -43,8 +45,8 @@ def furnish(guest: Guest) -> None:
         guest.files.locate(f"/{folder}").mkdir(parents=True, exist_ok=True)
     guest.files.put("/etc/os-release", _OS_RELEASE)
     guest.files.put("/etc/machine-id", guest.world.seed.hex("machine-id", guest.vmid, guest.name) + "\n")
-    guest.files.virtual["/proc/meminfo"] = lambda: _meminfo(guest).encode()
-    guest.files.virtual["/proc/uptime"] = lambda: f"{uptime(guest):.2f} {uptime(guest):.2f}\n".encode()
+    guest.files.virtual["/proc/meminfo"] = partial(_meminfo, guest)
+    guest.files.virtual["/proc/uptime"] = partial(_uptime, guest)
     guest.files.virtual["/proc/loadavg"] = lambda: b"0.08 0.03 0.01 1/143 1042\n"
     for name, text in (("ssh", "OpenBSD Secure Shell server"), ("qemu-guest-agent", "QEMU Guest Agent"),
                        ("systemd-timesyncd", "Network Time Synchronization")):  # fmt: skip
@@ -95,8 +97,12 @@ def link_local(mac: str) -> str:
     return f"fe80::{left[0]:02x}{left[1]:02x}:{left[2]:02x}ff:fe{right[0]:02x}:{right[1]:02x}{right[2]:02x}"
 
 
-def _meminfo(guest: Guest) -> str:
+def _uptime(guest: Guest) -> bytes:
+    return f"{uptime(guest):.2f} {uptime(guest):.2f}\n".encode()
+
+
+def _meminfo(guest: Guest) -> bytes:
     total = guest.memory * 1024 * 97 // 100
     rows = {"MemTotal": total, "MemFree": total * 6 // 10, "MemAvailable": total * 8 // 10, "Buffers": total // 50,
             "Cached": total // 5, "SwapTotal": 0, "SwapFree": 0}  # fmt: skip
-    return "".join(f"{name + ':':<16}{value:>8} kB\n" for name, value in rows.items())
+    return "".join(f"{name + ':':<16}{value:>8} kB\n" for name, value in rows.items()).encode()

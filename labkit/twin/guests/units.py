@@ -15,7 +15,7 @@ State = Literal["active", "inactive", "failed", "activating", "deactivating"]
 Action = Callable[[], Awaitable[None]]
 
 
-class UnitFailed(Exception):
+class UnitError(Exception):
     """The start of a unit that went wrong; the text goes to the journal."""
 
 
@@ -23,7 +23,7 @@ class UnitFailed(Exception):
 class Unit:
     """One unit: what its start and stop do, whether it starts at boot, and how it stands.
 
-    `start` raises UnitFailed when it goes wrong. `main_pid` is made up when it runs.
+    `start` raises UnitError when it goes wrong. `main_pid` is made up when it runs.
     """
 
     name: str
@@ -79,14 +79,14 @@ class Units:
         return self._journal.get(_full(name), [])
 
     async def start(self, unit: Unit) -> None:
-        """Start a unit that does not run; raise UnitFailed."""
+        """Start a unit that does not run; raise UnitError."""
         if unit.state in {"active", "activating"}:
             return
         self._become(unit, "activating")
         try:
             if unit.start is not None:
                 await unit.start()
-        except UnitFailed as exc:
+        except UnitError as exc:
             self.log(unit.name, str(exc))
             unit.result = "exit-code"
             self._become(unit, "failed")

@@ -64,11 +64,17 @@ class Access:
         name, _, secret = header.removeprefix(_SCHEME).partition("=")
         if name not in self._tokens:
             raise PveError(401, "no such token")
-        expected, privileges = self._tokens[name]
+        expected, _ = self._tokens[name]
         if secret != expected or self._world.faults.has("wrong-token"):
             raise PveError(401, "invalid token value!")
+        return self.named(name)
+
+    def named(self, name: str) -> Caller:
+        """Return the caller with that token; raise the 400 of Proxmox when there is none."""
+        if name not in self._tokens:
+            raise PveError(400, f"no such token '{name}'")
         lost = {given[0] for given in self._world.faults.arguments("missing-privilege")}
-        return Caller(name, privileges - lost)
+        return Caller(name, self._tokens[name][1] - lost)
 
 
 class _Values(dict[str, Any]):

@@ -66,7 +66,10 @@ class Agent:
             content = guest.files.read(name)
         except OSError as exc:
             raise PveError(500, f"Agent error: failed to open file '{name}' (mode: 'r'): {exc.strerror}") from exc
-        return {"content": content[:_MOST_BYTES].decode("utf-8", "replace"), "truncated": int(len(content) > _MOST_BYTES)}
+        return {
+            "content": content[:_MOST_BYTES].decode("utf-8", "replace"),
+            "truncated": int(len(content) > _MOST_BYTES),
+        }
 
     async def _run(self, guest: Guest, pid: int, words: list[str], stdin: bytes) -> None:
         result = await guest.execute(words, user="root", stdin=stdin)
@@ -80,9 +83,9 @@ class Agent:
     def _guest(self, call: Call) -> Guest:
         vm = self._core.vm(call)
         guest = self._core.guests.get(vm.vmid)
-        if guest is None or not guest.agent_configured:
-            if not _agent_enabled(vm.settings.get("agent", "")):
-                raise PveError(500, "No QEMU guest agent configured")
+        device = guest is not None and guest.agent_configured
+        if not device and not _agent_enabled(vm.settings.get("agent", "")):
+            raise PveError(500, "No QEMU guest agent configured")
         if not vm.running:
             raise PveError(500, f"VM {vm.vmid} is not running")
         if guest is None or not guest.answers or self._core.world.faults.has("agent-silent", vm.name):

@@ -8,7 +8,7 @@ from typing import Any
 from labkit.lab.pveformat import parse_props, render_props
 from labkit.twin.proxmox.calls import Call
 from labkit.twin.proxmox.core import Core
-from labkit.twin.proxmox.errors import PveError, TaskFailed, TaskVanished, lock_timeout
+from labkit.twin.proxmox.errors import PveError, TaskError, TaskVanishedError, lock_timeout
 from labkit.twin.proxmox.inventory import Vm
 from labkit.twin.proxmox.privileges import Need
 from labkit.twin.proxmox.tasks import Task
@@ -91,10 +91,10 @@ class Clones:
             full = self._core.storages.check_room(new.node, storage, new) if storage else None
             await self._copy(task, source, half=dies or fails or bool(full))
             if dies:
-                raise TaskVanished
+                raise TaskVanishedError
             if full or fails:
                 await self._remove(new)
-                raise TaskFailed(full or "clone failed: copy failed: qemu-img: error while writing: Input/output error")
+                raise TaskError(full or "clone failed: copy failed: qemu-img: error while writing: Input/output error")
             new.lock = ""
         finally:
             counters.clone_ends()

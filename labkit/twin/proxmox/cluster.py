@@ -28,8 +28,12 @@ class Cluster:
         return {"version": number, "release": release, "repoid": commit}
 
     async def permissions(self, call: Call) -> dict[str, Any]:
-        """Answer the effective privileges of the caller."""
-        return call.caller.permissions(call.text("path") or None)
+        """Answer the effective privileges of the caller, or of another token to one who may look at it."""
+        who = call.text("userid", call.caller.user)
+        if who != call.caller.user and not call.caller.has("Sys.Audit"):
+            raise PveError(403, "Permission check failed (/access, Sys.Audit)")
+        asked = call.caller if who == call.caller.user else self._core.access.named(who)
+        return asked.permissions(call.text("path") or None)
 
     async def next_id(self, call: Call) -> str:
         """Answer a free VMID, or confirm that a given one is free."""
@@ -59,7 +63,9 @@ class Cluster:
         """Answer VMs, hosts and storages in one list."""
         kind = call.text("type")
         if kind not in {"", "vm", "node", "storage", "sdn"}:
-            raise parameter_error(type=f"value '{kind}' does not have a value in the enumeration 'vm, storage, node, sdn'")
+            raise parameter_error(
+                type=f"value '{kind}' does not have a value in the enumeration 'vm, storage, node, sdn'"
+            )
         given = await self._core.pve.ask("GET", "/cluster/resources", {"type": kind} if kind else {})
         rows = []
         for row in given:

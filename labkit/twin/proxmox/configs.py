@@ -9,7 +9,7 @@ from labkit.lab.pveformat import parse_bytes, parse_props, render_props
 from labkit.twin.proxmox import cloudinit
 from labkit.twin.proxmox.calls import Call
 from labkit.twin.proxmox.core import Core
-from labkit.twin.proxmox.errors import PveError, TaskFailed, parameter_error
+from labkit.twin.proxmox.errors import PveError, TaskError, parameter_error
 from labkit.twin.proxmox.inventory import DISK, Vm
 from labkit.twin.proxmox.privileges import Need, config_needs
 from labkit.twin.proxmox.tasks import Task
@@ -91,7 +91,7 @@ class Configs:
 
     def _check(self, call: Call, vm: Vm) -> None:
         values = {key: str(value) for key, value in call.params.items() if key not in _CONTROL}
-        values |= {key: "" for key in _split(call.text("delete"))}
+        values |= dict.fromkeys(_split(call.text("delete")), "")
         for key, value in values.items():
             need = config_needs(key, value)
             if need is None and not call.caller.root:
@@ -132,11 +132,11 @@ class Configs:
     async def _grow(self, vm: Vm, disk: str, size: str) -> None:
         props = parse_props(vm.settings.get(disk, ""))
         if not props:
-            raise TaskFailed(f"disk '{disk}' does not exist")
+            raise TaskError(f"disk '{disk}' does not exist")
         now, amount = parse_bytes(props.get("size", "0")) or 0, parse_bytes(size.lstrip("+")) or 0
         wanted = now + amount if size.startswith("+") else amount
         if wanted < now:
-            raise TaskFailed("shrinking disks is not supported")
+            raise TaskError("shrinking disks is not supported")
         value = render_props({**props, "size": _size_text(wanted)})
         await self._core.pve.ask("PUT", self._core.path(vm, "/config"), {disk: value})
         if vm.running:

@@ -9,7 +9,7 @@ from typing import Any
 from labkit.twin.guests import Guests
 from labkit.twin.proxmox.access import Access
 from labkit.twin.proxmox.calls import Call
-from labkit.twin.proxmox.errors import PveError, TaskFailed, lock_timeout
+from labkit.twin.proxmox.errors import PveError, TaskError, lock_timeout
 from labkit.twin.proxmox.fakepve import FakePve
 from labkit.twin.proxmox.inventory import Inventory, Vm
 from labkit.twin.proxmox.storage import Storages
@@ -78,4 +78,4 @@ class Core:
             await self.pve.ask("POST", self.path(vm, "/status/stop"))
             await self.inventory.refresh(vm)
         except PveError as exc:
-            raise TaskFailed(exc.message) from exc
+            raise TaskError(exc.message) from exc

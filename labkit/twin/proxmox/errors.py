@@ -15,11 +15,11 @@ class PveError(Exception):
         self.errors = dict(errors or {})
 
 
-class TaskFailed(Exception):
+class TaskError(Exception):
     """The end of a task with this text in place of OK."""
 
 
-class TaskVanished(Exception):
+class TaskVanishedError(Exception):
     """The end of a task whose worker died without a word."""
 
 

@@ -7,11 +7,13 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labkit.lab.pveformat import boot_disk, parse_bytes, parse_props
 from labkit.twin.proxmox.errors import PveError, no_config
-from labkit.twin.proxmox.fakepve import FakePve
+
+if TYPE_CHECKING:
+    from labkit.twin.proxmox.fakepve import FakePve  # aiohttp is slow to import, and scenarios need Vm early
 
 _NUMBERS = frozenset({
     "cores", "sockets", "vcpus", "onboot", "numa", "balloon", "protection", "ciupgrade", "template", "tablet",

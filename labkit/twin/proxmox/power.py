@@ -7,7 +7,7 @@ from typing import Any
 
 from labkit.twin.proxmox.calls import Call
 from labkit.twin.proxmox.core import Core
-from labkit.twin.proxmox.errors import PveError, TaskFailed, parameter_error
+from labkit.twin.proxmox.errors import PveError, TaskError, parameter_error
 from labkit.twin.proxmox.inventory import Vm
 from labkit.twin.proxmox.privileges import Need
 from labkit.twin.proxmox.privileges import vm as vm_need
@@ -27,9 +27,9 @@ class Power:
 
         async def work(task: Task) -> None:
             if vm.lock:
-                raise TaskFailed(f"VM is locked ({vm.lock})")
+                raise TaskError(f"VM is locked ({vm.lock})")
             if (status := await self._core.task_of(vm, "POST", "/status/start", call.params)) != "OK":
-                raise TaskFailed(status)
+                raise TaskError(status)
             task.log.append("generating cloud-init ISO")
             vm.running = True
             await self._core.world.clock.sleep(self._core.world.pace.start)
@@ -107,7 +107,9 @@ class Power:
         storage = call.text("storage", LOCAL)
         if storage != LOCAL:
             raise parameter_error(storage=f"storage '{storage}' does not support backups")
-        call.caller.check([*vm_need("VM.Backup"), Need(f"/storage/{storage}", ("Datastore.AllocateSpace",))], call.params)
+        call.caller.check(
+            [*vm_need("VM.Backup"), Need(f"/storage/{storage}", ("Datastore.AllocateSpace",))], call.params
+        )
 
         async def work(_task: Task) -> None:
             vm.need_unlocked()

@@ -31,7 +31,8 @@ class Front:
         self._core = core
         self._routes = routes
         self._runners: dict[str, web.AppRunner] = {}
-        self._places = {f"{url.hostname}:{url.port or 8006}": url.hostname or "" for url in map(urlsplit, core.world.lab.proxmox.api)}
+        urls = [urlsplit(url) for url in core.world.lab.proxmox.api]
+        self._places = {f"{url.hostname}:{url.port or 8006}": url.hostname or "" for url in urls}
 
     async def start(self) -> None:
         """Reserve all addresses, then listen on those whose host is up."""
@@ -84,7 +85,7 @@ class Front:
             return _ok(await self._serve(request))
         except PveError as exc:
             return _error(exc)
-        except Exception:
+        except Exception:  # noqa: BLE001  # whatever it is, the client must not wait for ever
             _log.exception("%s %s", request.method, request.path)
             return _error(PveError(500, "internal error of the twin, see its log"))
 
@@ -127,7 +128,9 @@ class Front:
 
     def _check_node(self, node: str) -> None:
         if node not in self._core.world.lab.hosts:
-            text = f"hostname lookup '{node}' failed - failed to get address info for: {node}: Name or service not known"
+            text = (
+                f"hostname lookup '{node}' failed - failed to get address info for: {node}: Name or service not known"
+            )
             raise PveError(500, text)
         if self._core.is_down(node):
             raise PveError(595, "No route to host")
@@ -147,7 +150,9 @@ class Front:
             except PveError as exc:
                 _log.info("broken off, would have been %s %s", exc.status, exc.message)
         if request.transport is not None:
-            request.transport.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9000\r\n\r\n{")
+            request.transport.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9000\r\n\r\n{"
+            )
             request.transport.abort() if not after else request.transport.close()
         return web.Response()
 

@@ -20,7 +20,7 @@ from labkit.twin.proxmox.power import Power
 from labkit.twin.proxmox.privileges import Need, agent_need, vm
 from labkit.twin.proxmox.server import Front
 from labkit.twin.proxmox.storage import LOCAL, Storages, storage_type
-from labkit.twin.proxmox.tasks import Tasks
+from labkit.twin.proxmox.tasks import Task, Tasks
 from labkit.twin.world import World
 
 _CONFIG = ("Disk", "CDROM", "CPU", "Memory", "Network", "HWType", "Options", "Cloudinit")
@@ -38,6 +38,7 @@ class Proxmox:
         self.core = Core(world, pve, inventory, tasks, storages, Access(world), guests)
         self.front = Front(self.core, Routes(_routes(self.core, self)))
         self._background: set[asyncio.Task[None]] = set()
+        self._locked: set[str] = set()
         guests.powered_off = self._powered_off
 
     async def start(self) -> None:
@@ -47,9 +48,7 @@ class Proxmox:
         if pool := self.core.world.lab.proxmox.pool:
             await self.core.pve.ask("POST", "/pools", {"poolid": pool})
         running = [one for one in self.core.inventory if one.running and not self.core.is_down(one.node)]
-        guests = [
-            self.core.guests.power_on(one.vmid, one.name, one.settings, at_once=True) for one in running
-        ]
+        guests = [self.core.guests.power_on(one.vmid, one.name, one.settings, at_once=True) for one in running]
         await asyncio.gather(*(guest.cloud_init.finished.wait() for guest in guests))
         await self.front.start()
         self.core.world.faults.on_change(self._fault_changed)
@@ -87,7 +86,11 @@ class Proxmox:
             raise PveError(500, f"unable to create VM {vmid}: config file already exists")
         call.caller.check([Need("/vms/{vmid}", ("VM.Allocate",))], call.params)
         await self.add_vm(vmid, call.text("name", f"VM {vmid}"), call.node, call.params)
-        return self.core.tasks.start(call.node, "qmcreate", vmid, call.caller.user, _rest(self.core))
+
+        async def work(_task: Task) -> None:
+            await self.core.world.clock.sleep(self.core.world.pace.other)
+
+        return self.core.tasks.start(call.node, "qmcreate", vmid, call.caller.user, work)
 
     async def add_vm(self, vmid: int, name: str, node: str, params: dict[str, object]) -> Vm:
         """Make a VM in fakepve and take note of it."""
@@ -116,7 +119,10 @@ class Proxmox:
                 "nfs": {"server": "192.0.2.9", "export": "/export"},
             }.get(kind, {})  # fmt: skip
             await self.core.pve.ask("POST", "/storage", {"storage": name, "type": kind, "content": "images", **extra})
-        if LOCAL in {self.core.world.lab.defaults.host.storage, *(h.storage for h in self.core.world.lab.hosts.values())}:
+        if LOCAL in {
+            self.core.world.lab.defaults.host.storage,
+            *(h.storage for h in self.core.world.lab.hosts.values()),
+        }:
             content = "iso,vztmpl,backup,images"
             await self.core.pve.ask("PUT", f"/storage/{LOCAL}", {"content": content})
 
@@ -141,15 +147,6 @@ class Proxmox:
             elif one.lock == "backup" and one.name in self._locked:
                 one.lock = ""
         self._locked = locked
-
-    _locked: set[str] = set()
-
-
-def _rest(core: Core):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    async def work(_task: object) -> None:
-        await core.world.clock.sleep(core.world.pace.other)
-
-    return work
 
 
 def _routes(core: Core, whole: Proxmox) -> list[Route]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from labkit.twin.clock import TwinClock
-from labkit.twin.proxmox.errors import PveError, TaskFailed, TaskVanished
+from labkit.twin.proxmox.errors import PveError, TaskError, TaskVanishedError
 
 OK = "OK"
 
@@ -63,10 +63,8 @@ class Tasks:
         self._pids = itertools.count(1200, 7)
         self._all: dict[str, Task] = {}
 
-    def start(
-        self, node: str, kind: str, target: object, user: str, work: Callable[[Task], Awaitable[None]]
-    ) -> str:
-        """Start a task and return its UPID; `work` raises TaskFailed to end it with an error."""
+    def start(self, node: str, kind: str, target: object, user: str, work: Callable[[Task], Awaitable[None]]) -> str:
+        """Start a task and return its UPID; `work` raises TaskError to end it with an error."""
         pid, start = next(self._pids), int(self._clock.now())
         upid = f"UPID:{node}:{pid:08X}:{pid * 7:08X}:{start:08X}:{kind}:{target}:{user}:"
         task = Task(upid, node, kind, str(target), user, pid, start)
@@ -95,11 +93,11 @@ class Tasks:
         try:
             await work(task)
             self._end(task, "WARNINGS: 1" if self._with_warnings() else OK)
-        except TaskFailed as exc:
+        except TaskError as exc:
             self._end(task, str(exc))
         except PveError as exc:
             self._end(task, exc.message)
-        except (TaskVanished, asyncio.CancelledError):
+        except (TaskVanishedError, asyncio.CancelledError):
             task.exitstatus, task.end = "unexpected status", int(self._clock.now())
 
     def _end(self, task: Task, status: str) -> None:

@@ -133,7 +133,7 @@ async def _env(run: Run) -> Result:
 async def _wrapper(run: Run) -> Result:
     from labkit.twin.guests.shell import run_words  # noqa: PLC0415  # the shell knows the commands
 
-    words = [word for word in run.args]
+    words = list(run.args)
     while words and (words[0].startswith("-") or (run.name == "timeout" and re.match(r"^[\d.]+[smh]?$", words[0]))):
         words.pop(0)
     return await run_words(run.guest, words, user=run.user, stdin=run.stdin, env=run.env)

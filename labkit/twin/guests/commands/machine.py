@@ -42,7 +42,8 @@ async def _date(run: Run) -> Result:
     form = next((word[1:] for word in run.args if word.startswith("+")), "")
     moment = datetime.fromtimestamp(now, UTC)
     if not form:
-        return say(moment.isoformat(timespec="seconds") if run.has("-I", "--iso-8601") else moment.strftime("%c UTC"))
+        iso = run.has("-I", "--iso-8601")
+        return say(moment.isoformat(timespec="seconds") if iso else moment.strftime("%c UTC"))
 
     def field(match: re.Match[str]) -> str:
         word = match[0]
@@ -78,10 +79,14 @@ async def _df(run: Run) -> Result:
     used = min(3 * 1024**3, size // 2)
     unit = 1 if run.has("-B1") or "--block-size=1" in run.args or "-B1" in run.args else 1024
     given = run.value("--output")
-    figures = {"source": "/dev/sda1", "fstype": "ext4", "size": str(size // unit), "used": str(used // unit),
-               "avail": str((size - used) // unit), "pcent": f"{100 * used // max(size, 1)}%", "target": "/"}  # fmt: skip
-    columns = [name for name in given.split(",") if name in figures] if given else \
-        ["source", "size", "used", "avail", "pcent", "target"]
+    figures = {"source": "/dev/sda1", "fstype": "ext4", "size": str(size // unit),
+               "used": str(used // unit), "avail": str((size - used) // unit), "target": "/",
+               "pcent": f"{100 * used // max(size, 1)}%"}  # fmt: skip
+    columns = (
+        [name for name in given.split(",") if name in figures]
+        if given
+        else ["source", "size", "used", "avail", "pcent", "target"]
+    )
     heads = {"source": "Filesystem", "fstype": "Type", "size": "1B-blocks" if unit == 1 else "1K-blocks",
              "used": "Used", "avail": "Available", "pcent": "Use%", "target": "Mounted on"}  # fmt: skip
     return say(" ".join(heads[name] for name in columns) + "\n" + " ".join(figures[name] for name in columns))

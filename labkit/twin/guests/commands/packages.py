@@ -7,7 +7,11 @@ from labkit.twin.guests.commands.registry import Run, command
 from labkit.twin.guests.result import Result, complain, say
 from labkit.twin.guests.units import Unit
 
-_UNITS = {"open-iscsi": "iscsid.service", "nfs-common": "rpc-statd.service", "qemu-guest-agent": "qemu-guest-agent.service"}
+_UNITS = {
+    "open-iscsi": "iscsid.service",
+    "nfs-common": "rpc-statd.service",
+    "qemu-guest-agent": "qemu-guest-agent.service",
+}
 _VERSION = "1.0-1ubuntu1"
 
 

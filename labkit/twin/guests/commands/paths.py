@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from labkit.twin.guests.commands.registry import Run, command
+from labkit.twin.guests.files import Files
 from labkit.twin.guests.result import Result, complain, say
 
 
@@ -122,9 +123,10 @@ async def _ls(run: Run) -> Result:
     lines: list[str] = []
     for word in run.words or ["."]:
         place = run.guest.files.locate(run.path(word))
-        if not os.path.lexists(place):
+        if not (place.exists() or place.is_symlink()):
             return complain(f"ls: cannot access '{word}': No such file or directory", 2)
-        names = sorted(os.listdir(place)) if place.is_dir() and not run.has("-d") else [word]  # noqa: PTH208
+        inside = place.is_dir() and not run.has("-d")
+        names = sorted(entry.name for entry in place.iterdir()) if inside else [word]
         lines += [name for name in names if run.has("-a", "-A") or not name.startswith(".")]
     return say("\n".join(lines))
 
@@ -157,38 +159,37 @@ async def _test(run: Run) -> Result:
 
 
 def _holds(run: Run, words: list[str]) -> bool:
-    files = run.guest.files
     match words:
-        case ["-e", path]:
-            return files.exists(run.path(path))
-        case ["-f", path]:
-            return files.exists(run.path(path)) and not files.is_dir(run.path(path))
-        case ["-d", path]:
-            return files.is_dir(run.path(path))
-        case ["-s", path]:
-            return files.exists(run.path(path)) and bool(files.read(run.path(path)))
-        case ["-x", path]:
-            return files.exists(run.path(path)) and bool(files.mode(files.locate(run.path(path))) & 0o111)
-        case ["-L" | "-h", path]:
-            return files.locate(run.path(path), follow=False).is_symlink()
+        case [option, path] if option in _ABOUT_FILES:
+            return run.guest.files.exists(run.path(path)) and _ABOUT_FILES[option](run.guest.files, run.path(path))
         case ["-z", text]:
             return not text
         case ["-n", text] | [text]:
             return bool(text)
-        case [left, "=" | "==", right]:
-            return left == right
-        case [left, "!=", right]:
-            return left != right
-        case _:
-            return False
+        case [left, "=" | "==" | "!=" as operator, right]:
+            return (left == right) is (operator != "!=")
+    return False
+
+
+_ABOUT_FILES: Mapping[str, Callable[[Files, str], bool]] = {
+    "-e": lambda _files, _path: True,
+    "-f": lambda files, path: not files.is_dir(path),
+    "-d": lambda files, path: files.is_dir(path),
+    "-s": lambda files, path: bool(files.read(path)),
+    "-x": lambda files, path: bool(files.mode(files.locate(path)) & 0o111),
+    "-r": lambda _files, _path: True,
+    "-L": lambda files, path: files.locate(path, follow=False).is_symlink(),
+    "-h": lambda files, path: files.locate(path, follow=False).is_symlink(),
+}
 
 
 def _mode(text: str, now: int) -> int:
     if text.isdecimal():
         return int(text, 8)
     for part in text.split(","):
-        who, sign, bits = part[: len(part) - len(part.lstrip("ugoa"))] or "a", part.lstrip("ugoa")[0], part.lstrip("ugoa")[1:]
-        mask = sum({"r": 4, "w": 2, "x": 1}.get(bit, 0) for bit in bits)
+        rest = part.lstrip("ugoa")
+        who, sign = part[: len(part) - len(rest)] or "a", rest[:1]
+        mask = sum({"r": 4, "w": 2, "x": 1}.get(bit, 0) for bit in rest[1:])
         for shift, letter in ((6, "u"), (3, "g"), (0, "o")):
             if letter in who or "a" in who:
                 now = now | mask << shift if sign == "+" else now & ~(mask << shift)

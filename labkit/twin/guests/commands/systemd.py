@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from labkit.twin.guests.changes import note_change
 from labkit.twin.guests.commands.registry import Run, command
 from labkit.twin.guests.result import Result, complain, say
-from labkit.twin.guests.units import Unit, UnitFailed
+from labkit.twin.guests.units import Unit, UnitError
 
 _CHANGES = frozenset({"start", "stop", "restart", "reload", "try-restart", "reload-or-restart", "enable", "disable",
-                      "daemon-reload", "reset-failed", "mask", "unmask"})  # fmt: skip
+                      "daemon-reload", "reset-failed", "mask", "unmask", "reboot", "poweroff"})  # fmt: skip
 _WITH_VALUE = ("-p", "--property", "-n", "--lines", "-u", "--unit", "-o", "--output", "--since", "-t")
 
 
@@ -20,21 +21,41 @@ async def _systemctl(run: Run) -> Result:
     action, *names = run.operands(*_WITH_VALUE) or ["list-units"]
     if action in _CHANGES and run.user != "root":
         return complain(f"Failed to {action} {' '.join(names)}: Interactive authentication required.")
-    if action in {"daemon-reload", "reset-failed"}:
-        return Result()
-    if action in {"reboot", "poweroff"}:
-        (run.guest.on_reboot if action == "reboot" else run.guest.on_power_off)(run.guest)
-        note_change()
-        return Result()
-    if action in {"list-units", "list-unit-files"}:
-        return say("\n".join(f"{unit.name} loaded {unit.state} {unit.sub_state} {unit.description}"
-                             for unit in run.guest.units.all()))  # fmt: skip
-    if action == "is-system-running":
-        return say("running")
+    if (whole := _WHOLE.get(action)) is not None:
+        return whole(run)
     units = [(name, run.guest.units.get(name)) for name in names]
-    if action in {"is-active", "is-failed", "is-enabled", "show", "status", "cat"}:
+    if action in _QUESTIONS:
         return _ask(run, action, units)
     return await _change(run, action, units)
+
+
+def _list(run: Run) -> Result:
+    units = run.guest.units.all()
+    return say("\n".join(f"{one.name} loaded {one.state} {one.sub_state} {one.description}" for one in units))
+
+
+def _reboot(run: Run) -> Result:
+    note_change()
+    run.guest.on_reboot(run.guest)
+    return Result()
+
+
+def _power_off(run: Run) -> Result:
+    note_change()
+    run.guest.on_power_off(run.guest)
+    return Result()
+
+
+_WHOLE: Mapping[str, Callable[[Run], Result]] = {
+    "daemon-reload": lambda _run: Result(),
+    "reset-failed": lambda _run: Result(),
+    "is-system-running": lambda _run: say("running"),
+    "list-units": _list,
+    "list-unit-files": _list,
+    "reboot": _reboot,
+    "poweroff": _power_off,
+}
+_QUESTIONS = frozenset({"is-active", "is-failed", "is-enabled", "show", "status", "cat"})
 
 
 @command("journalctl")
@@ -53,7 +74,9 @@ def _line(run: Run, unit: str, moment: float, text: str, kind: str) -> str:
     if kind == "cat":
         return text
     if kind == "json":
-        return json.dumps({"__REALTIME_TIMESTAMP": str(int(moment * 1e6)), "MESSAGE": text, "_SYSTEMD_UNIT": f"{unit}.service"})
+        return json.dumps(
+            {"__REALTIME_TIMESTAMP": str(int(moment * 1e6)), "MESSAGE": text, "_SYSTEMD_UNIT": f"{unit}.service"}
+        )
     stamp = datetime.fromtimestamp(moment, UTC)
     when = stamp.isoformat() if kind.startswith("short-iso") else stamp.strftime("%b %d %H:%M:%S")
     return f"{when} {run.guest.hostname} {unit}[1]: {text}"
@@ -84,7 +107,9 @@ def _show(run: Run, units: list[tuple[str, Unit | None]]) -> Result:
     for name, unit in units:
         values = _properties(name, unit)
         keys = wanted or list(values)
-        blocks.append("\n".join(values.get(key, "") if run.has("--value") else f"{key}={values.get(key, '')}" for key in keys))
+        blocks.append(
+            "\n".join(values.get(key, "") if run.has("--value") else f"{key}={values.get(key, '')}" for key in keys)
+        )
     return say("\n\n".join(blocks))
 
 
@@ -109,7 +134,7 @@ async def _change(run: Run, action: str, units: list[tuple[str, Unit | None]]) -
             return complain(f"Failed to {action} {full}: Unit {full} not found.", 5)
         try:
             await _act(run, action, unit)
-        except UnitFailed:
+        except UnitError:
             text = (f"Job for {unit.name} failed because the control process exited with error code.\n"
                     f'See "systemctl status {unit.name}" and "journalctl -xeu {unit.name}" for details.')  # fmt: skip
             return complain(text, 1)
