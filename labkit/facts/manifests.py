@@ -65,6 +65,8 @@ class Parsed:
 
     trees: tuple[Any, ...]
     trouble: Trouble | None = None
+    repeated: tuple[Trouble, ...] = ()
+    """Keys that stand twice in one mapping: YAML that Kubernetes' own tools refuse."""
 
 
 class _TooMuchError(Exception):
@@ -84,6 +86,7 @@ def parse_manifests(text: str) -> Parsed:
 
 def _parse_large(text: str) -> Parsed:
     trees: list[Any] = []
+    repeated: list[Trouble] = []
     starts = [0, *(match.start() for match in _SPLIT.finditer(text)), len(text)]
     line = 0
     for start, end in pairwise(starts):
@@ -93,10 +96,11 @@ def _parse_large(text: str) -> Parsed:
         else:
             parsed = _parse(part, line)
             trees += parsed.trees
+            repeated += parsed.repeated
             if parsed.trouble:
-                return Parsed(tuple(trees), parsed.trouble)
+                return Parsed(tuple(trees), parsed.trouble, tuple(repeated))
         line += part.count("\n")
-    return Parsed(tuple(trees))
+    return Parsed(tuple(trees), None, tuple(repeated))
 
 
 def _crd_stub(name: str, line: int) -> Map:
@@ -115,30 +119,38 @@ def _map(line: int, values: dict[str, Any]) -> Map:
 
 def _parse(text: str, before: int) -> Parsed:
     done: list[Any] = []
+    trouble = None
+    builder = _Builder(before + 1)
     try:
-        for tree in _Builder(CParser(text), before + 1).documents():
+        for tree in builder.documents(text):
             done.append(tree)  # noqa: PERF402  # what came before a mistake is kept
     except MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         problem = " ".join(str(exc.problem or exc.context or "no YAML").split())
-        return Parsed(tuple(done), Trouble(0 if mark is None else before + mark.line + 1, problem))
+        trouble = Trouble(0 if mark is None else before + mark.line + 1, problem)
     except (YAMLError, _TooMuchError, UnicodeError, ValueError) as exc:
-        return Parsed(tuple(done), Trouble(0, " ".join(str(exc).split())[:200] or type(exc).__name__))
-    return Parsed(tuple(done))
+        trouble = Trouble(0, " ".join(str(exc).split())[:200] or type(exc).__name__)
+    return Parsed(tuple(done), trouble, tuple(builder.repeated))
+
+
+def _nothing() -> None:
+    return None
 
 
 class _Builder:
     """Builds trees from the parser's events, down to a limit: the C composer overruns its stack on deep texts."""
 
-    def __init__(self, parser: CParser, first: int) -> None:
-        self._next: Callable[[], Any] = parser.get_event
+    def __init__(self, first: int) -> None:
+        self._next: Callable[[], Any] = _nothing
         self._first = first
         self._anchors: dict[str, Any] = {}
         self._weights: dict[str, int] = {}
         self._count = 0
+        self.repeated: list[Trouble] = []
 
-    def documents(self) -> Iterator[Any]:
+    def documents(self, text: str) -> Iterator[Any]:
         """Yield the tree of each document; an empty one gives None."""
+        self._next = CParser(text).get_event
         while (event := self._next()) is not None:
             if isinstance(event, DocumentStartEvent):
                 self._anchors.clear()
@@ -188,9 +200,13 @@ class _Builder:
             value = self._value(self._next(), depth + 1)
             if name == "<<" and isinstance(key, ScalarEvent) and not key.style:
                 merged += value if isinstance(value, list) else [value]
+                continue
+            line = key.start_mark.line + self._first
+            if name in tree:
+                self.repeated.append(Trouble(line, f"the key {name} stands twice, first in line {tree.lines[name]}"))
             else:
                 tree[name] = value
-                tree.lines[name] = key.start_mark.line + self._first
+                tree.lines[name] = line
         for other in merged:
             for name, value in other.items() if isinstance(other, Map) else ():
                 if name not in tree:

@@ -108,6 +108,7 @@ class SourceFile:
     path: str
     documents: tuple[tuple[int, Any], ...] = ()
     trouble: Trouble | None = None
+    repeated: tuple[Trouble, ...] = ()
     is_template: bool = False
     kind: str = "yaml"
     recipients: tuple[str, ...] = ()
