@@ -23,3 +23,7 @@ class TwinClock:
     async def sleep(self, seconds: float) -> None:
         """Sleep that many twin seconds."""
         await asyncio.sleep(seconds * self.scale)
+
+    async def sleep_until(self, moment: float) -> None:
+        """Sleep until a moment of `monotonic`; not at all when it is past."""
+        await asyncio.sleep(max(moment - self.monotonic(), 0) * self.scale)

@@ -77,12 +77,12 @@ class Control:
 
     async def _fault(self, given: dict[str, Any]) -> list[str]:
         self._world.faults.set(str(given["name"]))
-        await self._person.settle()
+        await self._world.faults.settle()
         return self._world.faults.active()
 
     async def _clear(self, given: dict[str, Any]) -> bool:
         cleared = self._world.faults.clear(str(given["name"]))
-        await self._person.settle()
+        await self._world.faults.settle()
         return cleared
 
     async def _reset(self, _given: dict[str, Any]) -> None:

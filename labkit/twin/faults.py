@@ -6,7 +6,7 @@ then over; the others last until they are cleared.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from labkit.errors import InputError, Mistake
@@ -87,27 +87,31 @@ class ActiveFault:
 
 
 class Faults:
-    """The faults that are on, and who wants to be told when that changes."""
+    """The faults that are on, and the parts of the twin that follow them."""
 
     def __init__(self) -> None:
         self._active: dict[str, ActiveFault] = {}
-        self._listeners: list[Callable[[str], None]] = []
+        self._followers: list[Callable[[], Awaitable[None]]] = []
 
-    def on_change(self, listener: Callable[[str], None]) -> None:
-        """Call `listener` with the name of a fault whenever one of that name is set or cleared."""
-        self._listeners.append(listener)
+    def follow(self, follower: Callable[[], Awaitable[None]]) -> None:
+        """Have `follower` called by `settle`: it brings its part of the twin in line with the faults."""
+        self._followers.append(follower)
+
+    async def settle(self) -> None:
+        """Bring all parts of the twin in line with the faults."""
+        for follower in self._followers:
+            await follower()
 
     def set(self, text: str) -> None:
         """Switch a fault on; raise InputError when there is no such fault or its arguments do not fit."""
         fault = parse_fault(text)
         self._active[fault.text] = fault
-        self._tell(fault.fault.name)
 
     def clear(self, text: str) -> bool:
         """Switch off one fault, or all of a name; return whether any was on."""
         gone = [key for key, fault in self._active.items() if text in {key, fault.fault.name}]
         for key in gone:
-            self._tell(self._active.pop(key).fault.name)
+            del self._active[key]
         return bool(gone)
 
     def active(self) -> list[str]:
@@ -131,10 +135,6 @@ class Faults:
                     del self._active[key]
                 return True
         return False
-
-    def _tell(self, name: str) -> None:
-        for listener in self._listeners:
-            listener(name)
 
 
 def parse_fault(text: str) -> ActiveFault:

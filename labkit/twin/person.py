@@ -29,10 +29,6 @@ class Person:
             "unlock": self.unlock, "power": self.power,
         }  # fmt: skip
 
-    async def settle(self) -> None:
-        """Have hosts and listeners as the faults say before going on."""
-        await self._proxmox.follow_hosts()
-
     async def move(self, given: dict[str, Any]) -> None:
         """Migrate a VM to another host (`name`, `host`)."""
         if (host := str(given["host"])) not in self._core.world.lab.hosts:

@@ -27,6 +27,7 @@ class Guests:
         self._made: Counter[tuple[int, str]] = Counter()
         self.on_create: list[Callable[[Guest], None]] = []
         self.powered_off: Callable[[int], Awaitable[None]] | None = None
+        world.faults.follow(self._follow_faults)
 
     def __iter__(self) -> Iterator[Guest]:
         return iter(list(self._all.values()))
@@ -82,6 +83,11 @@ class Guests:
     def everywhere(self, hook: Hook, *, at: str = "boot") -> None:
         """Have a hook on every guest that is made from now on."""
         self.on_create.append(lambda guest: (guest.on_boot if at == "boot" else guest.on_shutdown).append(hook))
+
+    async def _follow_faults(self) -> None:
+        for guest in self:
+            if guest.phase == "up":
+                await _open_door(guest)
 
     def _reboot(self, guest: Guest) -> None:
         self._later(self._cycle(guest))

@@ -234,7 +234,9 @@ class Guest:
         given = parse_props(self.settings.get("ipconfig0", "")).get("ip", "").partition("/")[0]
         network = self.world.lab.network.cidr
         if self.world.faults.has("wrong-address", self.name) or given == "dhcp":
-            return str(network.broadcast_address - 1 - self.vmid % 20)
+            taken = {machine.address for machine in self.world.lab.machines}
+            free = (network.broadcast_address - 1 - (self.vmid % 20 + n) % 40 for n in range(40))
+            return str(next((address for address in free if address not in taken), network.broadcast_address - 1))
         return given
 
     def _finish_cloud_init(self) -> None:

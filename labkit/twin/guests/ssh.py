@@ -52,16 +52,16 @@ class SshDoor:
 
     async def open(self) -> None:
         """Listen at the guest's address; one that another guest has already is not taken from it."""
-        await self.close()
-        guest = self.guest
-        if not guest.address:
+        guest, mute = self.guest, self.guest.world.faults.has("ssh-silent", self.guest.name)
+        if (self._mute if mute else self._listener) is not None or not guest.address:
             return
+        await self.close()
         try:
             listener = guest.world.endpoints.listen(f"{guest.address}:22")
         except OSError as exc:
             _log.warning("%s: %s is taken: %s", guest.name, guest.address, exc)
             return
-        if guest.world.faults.has("ssh-silent", guest.name):
+        if mute:
             self._mute = await asyncio.start_server(_say_nothing, sock=listener)
         else:
             self._listener = await self._serve(listener)

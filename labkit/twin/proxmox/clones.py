@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 from labkit.lab.pveformat import parse_props, render_props
@@ -14,6 +15,18 @@ from labkit.twin.proxmox.privileges import Need
 from labkit.twin.proxmox.tasks import Task
 
 _STEPS = 8
+_COPY_FAILED = "clone failed: copy failed: qemu-img: error while writing: Input/output error"
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """One clone under way: since when, from what to what, and the lock of its source."""
+
+    source: Vm
+    new: Vm
+    storage: str
+    lock: asyncio.Lock
+    begin: float
 
 
 class Clones:
@@ -34,16 +47,16 @@ class Clones:
         if target != call.node:
             raise PveError(500, f"can't clone VM to node '{target}' (VM uses local storage)")
         lock = await core.lock(source.vmid)
+        begin = core.world.clock.monotonic()
         try:
             new = await self._begin(call, source)
         except BaseException:
             lock.release()
             raise
         storage = call.text("storage") or next((name for name, volume, _ in source.disks() if "base-" in volume), "")
-        return core.tasks.start(
-            call.node, "qmclone", source.vmid, call.caller.user,
-            lambda task: self._work(task, source, new, storage, lock),
-        )  # fmt: skip
+        copy = _Copy(source, new, storage, lock, begin)
+        user = call.caller.user
+        return core.tasks.start(call.node, "qmclone", source.vmid, user, lambda task: self._work(task, copy))
 
     def _check_rights(self, call: Call, source: Vm) -> None:
         storages = {call.text("storage")} - {""} or {name for name, _, _ in source.disks()}
@@ -63,7 +76,8 @@ class Clones:
             raise PveError(500, status)
         vmid = call.number("newid")
         new = Vm(vmid, call.text("name"), call.node, source.home, lock="clone", pool=call.text("pool"))
-        await core.inventory.refresh(core.inventory.add(new))
+        new.config = {key: value for key, value in source.settings.items() if key != "template"}
+        core.inventory.add(new)
         await core.pve.ask("PUT", core.path(new, "/config"), self._own_identity(new))
         await core.inventory.refresh(new)
         core.guests.create(vmid, new.name)
@@ -82,33 +96,32 @@ class Clones:
                 own[key] = f"{storage}:vm-{new.vmid}-cloudinit,media=cdrom"
         return own
 
-    async def _work(self, task: Task, source: Vm, new: Vm, storage: str, lock: asyncio.Lock) -> None:
+    async def _work(self, task: Task, copy: _Copy) -> None:
         counters, faults = self._core.world.counters, self._core.world.faults
         counters.clone_begins()
-        task.log.append(f"create full clone of drive scsi0 ({source.settings.get('scsi0', '').partition(',')[0]})")
+        disk = copy.source.settings.get("scsi0", "").partition(",")[0]
+        task.log.append(f"create full clone of drive scsi0 ({disk})")
         try:
             dies, fails = faults.strike("clone-dies"), faults.strike("clone-fails")
-            full = self._core.storages.check_room(new.node, storage, new) if storage else None
-            await self._copy(task, source, half=dies or fails or bool(full))
+            full = self._core.storages.check_room(copy.new.node, copy.storage, copy.new) if copy.storage else None
+            await self._transfer(task, copy, half=dies or fails or bool(full))
             if dies:
                 raise TaskVanishedError
             if full or fails:
-                await self._remove(new)
-                raise TaskError(full or "clone failed: copy failed: qemu-img: error while writing: Input/output error")
-            new.lock = ""
+                await self._remove(copy.new)
+                raise TaskError(full or _COPY_FAILED)
+            copy.new.lock = "backup" if faults.has("vm-locked", copy.new.name) else ""
         finally:
             counters.clone_ends()
-            lock.release()
+            copy.lock.release()
 
-    async def _copy(self, task: Task, source: Vm, *, half: bool) -> None:
-        seconds = self._core.world.pace.clone_seconds(source.gib)
-        end = self._core.world.clock.monotonic() + seconds * (0.5 if half else 1)
-        total = f"{source.gib:.1f} GiB"
+    async def _transfer(self, task: Task, copy: _Copy, *, half: bool) -> None:
+        gib = copy.source.gib
+        seconds = self._core.world.pace.clone_seconds(gib)
         for step in range(1, (_STEPS // 2 if half else _STEPS) + 1):
-            left = end - self._core.world.clock.monotonic()
-            await self._core.world.clock.sleep(min(seconds / _STEPS, max(left, 0)))
-            done = source.gib * step / _STEPS
-            task.log.append(f"transferred {done:.1f} GiB of {total} ({100 * step / _STEPS:.2f}%)")
+            await self._core.world.clock.sleep_until(copy.begin + seconds * step / _STEPS)
+            done = gib * step / _STEPS
+            task.log.append(f"transferred {done:.1f} GiB of {gib:.1f} GiB ({100 * step / _STEPS:.2f}%)")
 
     async def _remove(self, new: Vm) -> None:
         self._core.inventory.remove(new.vmid)

@@ -26,14 +26,17 @@ class Power:
         vm = self._core.vm(call)
 
         async def work(task: Task) -> None:
+            end = self._core.world.clock.monotonic() + self._core.world.pace.start
             if vm.lock:
                 raise TaskError(f"VM is locked ({vm.lock})")
             if (status := await self._core.task_of(vm, "POST", "/status/start", call.params)) != "OK":
                 raise TaskError(status)
             task.log.append("generating cloud-init ISO")
             vm.running = True
-            await self._core.world.clock.sleep(self._core.world.pace.start)
-            await self._is_on(vm)
+            vm.live.clear()
+            await self._core.inventory.refresh(vm)
+            await self._core.world.clock.sleep_until(end)
+            self._boot(vm)
 
         return self._task(call, "qmstart", vm, work)
 

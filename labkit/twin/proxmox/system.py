@@ -37,7 +37,6 @@ class Proxmox:
         storages = Storages(world.lab, inventory, world.faults)
         self.core = Core(world, pve, inventory, tasks, storages, Access(world), guests)
         self.front = Front(self.core, Routes(_routes(self.core, self)))
-        self._background: set[asyncio.Task[None]] = set()
         self._locked: set[str] = set()
         guests.powered_off = self._powered_off
 
@@ -51,16 +50,17 @@ class Proxmox:
         guests = [self.core.guests.power_on(one.vmid, one.name, one.settings, at_once=True) for one in running]
         await asyncio.gather(*(guest.cloud_init.finished.wait() for guest in guests))
         await self.front.start()
-        self.core.world.faults.on_change(self._fault_changed)
-        self._lock_by_fault()
+        self.core.world.faults.follow(self.follow_faults)
+        await self.core.world.faults.settle()
 
     async def stop(self) -> None:
         """End everything, fakepve too."""
         await self.front.stop()
         await self.core.pve.stop()
 
-    async def follow_hosts(self) -> None:
-        """Take hosts away or bring them back, as the faults say: their API, their tasks, their VMs."""
+    async def follow_faults(self) -> None:
+        """Take hosts away or bring them back, with their API, tasks and VMs, and lock what is to be locked."""
+        self._lock_by_fault()
         await self.front.follow_hosts()
         for one in self.core.inventory:
             guest = self.core.guests.get(one.vmid)
@@ -130,14 +130,6 @@ class Proxmox:
         found = self.core.inventory.get(vmid)
         if found is not None:
             await self.core.power_off(found)
-
-    def _fault_changed(self, name: str) -> None:
-        if name == "host-down":
-            job = asyncio.get_running_loop().create_task(self.follow_hosts())
-            self._background.add(job)
-            job.add_done_callback(self._background.discard)
-        elif name == "vm-locked":
-            self._lock_by_fault()
 
     def _lock_by_fault(self) -> None:
         locked = {given[0] for given in self.core.world.faults.arguments("vm-locked")}
