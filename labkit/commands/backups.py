@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
@@ -20,7 +21,7 @@ from labkit.errors import LabError
 
 if TYPE_CHECKING:
     from labkit.systems.backupstore.access import Store
-    from labkit.systems.backupstore.catalog import Catalog
+    from labkit.systems.backupstore.catalog import Catalog, VolumeEntry
     from labkit.systems.backupstore.verify import VolumeReport
     from labkit.systems.backupstore.verifystate import Progress
 
@@ -84,8 +85,6 @@ def list_command(
     key: KeyOption = None,
 ) -> None:
     """List the volumes with their former claims, backups, gaps, locks, and the damage that configs show."""
-    from datetime import UTC, datetime
-
     from labkit.systems.backupstore.choose import choose_volumes
     from labkit.systems.backupstore.listing import store_table, volume_as_json
 
@@ -120,18 +119,22 @@ def verify(
 ) -> None:
     """Check that every block of the backups is there and has its checksum; exit status 1 when one has not."""
     from labkit.systems.backupstore.choose import choose_backup, choose_volumes, parse_utc
+    from labkit.systems.backupstore.listing import bytes_to_check
     from labkit.systems.backupstore.verify import verify_volume
 
     with _opened(store, known_hosts, key) as opened:
         catalog = _catalog(opened, volume)
-        volumes, names = choose_volumes(catalog, volume=volume, pvc=pvc), None
-        if backup is not None or at is not None:
-            time = parse_utc(at) if at else None
-            entry, config = choose_backup(catalog, volume=volume, pvc=pvc, backup=backup, at=time)
-            volumes, names = (entry,), [config.name]
+        wanted: list[tuple[VolumeEntry, list[str] | None]]
+        if backup is not None:
+            entry, config = choose_backup(catalog, volume=volume, pvc=pvc, backup=backup)
+            wanted = [(entry, [config.name])]
+        else:
+            volumes = choose_volumes(catalog, volume=volume, pvc=pvc)
+            wanted = _at_time(volumes, parse_utc(at)) if at else [(entry, None) for entry in volumes]
+        total = sum(bytes_to_check(entry, names) for entry, names in wanted)
         reports: list[VolumeReport] = []
-        with _state(state, opened) as progress, _shown("verify", _blocks_of(volumes, names)) as on_bytes:
-            for entry in volumes:
+        with _state(state, opened) as progress, _shown("verify", total) as on_bytes:
+            for entry, names in wanted:
                 how: dict[str, Any] = {"progress": progress, "on_block": on_bytes, "workers": workers}
                 reports.append(verify_volume(opened, entry, backups=names, **how))
     _print_reports(reports, as_json=as_json)
@@ -328,11 +331,19 @@ def _state(path: Path | None, store: Store) -> Iterator[Progress]:
         progress.close()
 
 
-def _blocks_of(volumes: tuple[Any, ...], names: list[str] | None) -> int:
-    """Give a first guess of the bytes to check: blocks that backups share are only found later."""
-    from labkit.systems.backupstore.listing import bytes_to_check
+def _at_time(volumes: Sequence[VolumeEntry], time: datetime) -> list[tuple[VolumeEntry, list[str] | None]]:
+    """Give each volume with its newest backup at or before a time; one that is younger is only mentioned."""
+    from labkit.systems.backupstore.choose import newest_at
 
-    return sum(bytes_to_check(entry, names) for entry in volumes)
+    wanted: list[tuple[VolumeEntry, list[str] | None]] = []
+    for entry in volumes:
+        try:
+            wanted.append((entry, [newest_at(entry, time).name]))
+        except LabError as exc:
+            if len(volumes) == 1:
+                raise
+            typer.echo(f"{entry.name}: left out: {exc.message.splitlines()[-1].strip()}", err=True)
+    return wanted
 
 
 @contextmanager

@@ -52,9 +52,14 @@ def choose_backup(
     if backup is not None:
         return _named(volumes, backup)
     entry = _single(volumes)
+    return entry, newest_at(entry, at)
+
+
+def newest_at(entry: VolumeEntry, at: datetime | None) -> BackupConfig:
+    """Give the newest complete backup of a volume at or before a time (None: now). Raises `InputError`."""
     fitting = [c for c in entry.complete if at is None or (c.taken_at is not None and c.taken_at <= at)]
     if fitting:
-        return entry, fitting[-1]
+        return fitting[-1]
     if entry.complete:
         oldest = entry.complete[0]
         got = f"the oldest is {oldest.name} from {_shown(oldest.taken_at)}"

@@ -37,7 +37,9 @@ def test_cron_fires(text: str, times: list[str]) -> None:
     assert [time.strftime("%Y-%m-%dT%H:%M") for time in found] == times
 
 
-@pytest.mark.parametrize("text", ["", "0 2 * *", "60 * * * *", "* * 0 * *", "a * * * *", "5-1 * * * *", "*/0 * * * *", "@x"])
+@pytest.mark.parametrize(
+    "text", ["", "0 2 * *", "60 * * * *", "* * 0 * *", "a * * * *", "5-1 * * * *", "*/0 * * * *", "@x"]
+)
 def test_wrong_crons_are_named(text: str) -> None:
     with pytest.raises(CronError):
         parse_cron(text)
@@ -97,7 +99,9 @@ def test_a_cron_that_cannot_be_read_leaves_the_usual_distance() -> None:
     weekday=st.sampled_from(["*", "0", "1-5", "sat"]),
     offset=st.integers(0, 40_000),
 )
-def test_fires_are_those_of_a_walk_minute_by_minute(minute: str, hour: str, day: str, weekday: str, offset: int) -> None:
+def test_fires_are_those_of_a_walk_minute_by_minute(
+    minute: str, hour: str, day: str, weekday: str, offset: int
+) -> None:
     cron = parse_cron(f"{minute} {hour} {day} * {weekday}")
     after = datetime(2026, 10, 30, tzinfo=UTC) + timedelta(minutes=offset)
     minutes = (after + timedelta(minutes=step) for step in range(1, 2000))
