@@ -50,17 +50,18 @@ def _find(job: Job) -> Job:
 
 def _update(job: Job, machine: Machine, change: Change) -> str:
     """Write what differs now, of what the plan named; restart when a running VM would not take it over."""
+    config = job.config()
     if "disk" in change.after:
-        grow_disk(job, machine)
+        config = grow_disk(job, machine, config)
     wanted = render_vm_config(job.lab, machine, ssh.public_key(job.lab, job.access))
     asked = {key: value for key, value in wanted.items() if key in change.after}
-    values = {key: new for key, (_, new) in config_differences(asked, job.config().values).items()}
+    values = {key: new for key, (_, new) in config_differences(asked, config.values).items()}
     running = job.status() == "running"
     if values:
         set_config(job, values)
     if running and needs_restart(values):
         restart(job)
-        wait_until_ready(job, machine)
+        wait_until_ready(job, machine, just_started=True)
     left = config_differences(asked, job.config().values)
     if left:
         raise job.fail(f"{', '.join(left)} in force", "the old values, new ones pending", "restart it, then run again")
@@ -68,8 +69,7 @@ def _update(job: Job, machine: Machine, change: Change) -> str:
 
 
 def _start(job: Job, machine: Machine) -> str:
-    start(job)
-    wait_until_ready(job, machine)
+    wait_until_ready(job, machine, just_started=start(job))
     return f"VM {job.vmid} on {job.node} runs, {machine.address}"
 
 

@@ -43,10 +43,9 @@ def create_vm(job: Job, machine: Machine) -> str:
         _check_half_made(job)
         job.step.leave_lane()
     key = ssh.public_key(job.lab, job.access)
-    grow_disk(job, machine)
-    _configure(job, machine, key)
-    start(job)
-    wait_until_ready(job, machine)
+    config = grow_disk(job, machine, job.config())
+    _configure(job, machine, key, config)
+    wait_until_ready(job, machine, just_started=start(job))
     _finish(job, machine, key)
     return f"VM {job.vmid} on {job.node}, {machine.address}"
 
@@ -167,23 +166,25 @@ def _check_half_made(job: Job) -> None:
         )
 
 
-def grow_disk(job: Job, machine: Machine) -> None:
-    """Grow the disk that the VM boots from; it is never shrunk."""
-    disk = boot_disk(job.config().values)
+def grow_disk(job: Job, machine: Machine, config: VmConfig) -> VmConfig:
+    """Grow the disk that the VM boots from; it is never shrunk. Return the configuration as it is then."""
+    disk = boot_disk(config.values)
     if disk is None:
         raise job.fail("a disk to boot from", "none", f"look at the template {machine.template}: boot order, scsi0")
     key, size = disk
     if size >= machine.disk:
-        return
+        return config
     job.step.say(f"grows {key} from {size} to {machine.disk} MiB")
     job.write(
         f"growing {key}",
         lambda: job.client.put(f"{job.path}/resize", disk=key, size=f"{machine.disk}M"),
         is_done=lambda: _disk_size(job.config()) >= machine.disk,
     )
-    if _disk_size(job.config()) < machine.disk:
-        got = f"{_disk_size(job.config())} MiB"
+    config = job.config()
+    if _disk_size(config) < machine.disk:
+        got = f"{_disk_size(config)} MiB"
         raise job.fail(f"{key} of {machine.disk} MiB", got, "see the task's log in Proxmox, then run again")
+    return config
 
 
 def _disk_size(config: VmConfig) -> int:
@@ -191,11 +192,10 @@ def _disk_size(config: VmConfig) -> int:
     return disk[1] if disk else 0
 
 
-def _configure(job: Job, machine: Machine, key: str) -> None:
+def _configure(job: Job, machine: Machine, key: str, config: VmConfig) -> None:
     """Set everything but the notes: they say "being made" until the end."""
     wanted = render_vm_config(job.lab, machine, key)
     del wanted["description"]
-    config = job.config()
     first_boot = {"ciupgrade": wanted["ciupgrade"]}
     if job.lab.guests.password is not None:
         first_boot["cipassword"] = job.access.secrets.resolve(job.lab.guests.password)
@@ -206,25 +206,27 @@ def _configure(job: Job, machine: Machine, key: str) -> None:
     set_config(job, {name: value for name, (_, value) in differences.items()}, more=first_boot)
 
 
-def set_config(job: Job, values: dict[str, str], more: dict[str, str] | None = None) -> None:
-    """Write keys of the configuration and read them back."""
-    job.step.say(f"sets {', '.join(sorted(values))}")
+def set_config(job: Job, values: dict[str, str], more: dict[str, str] | None = None) -> VmConfig:
+    """Write keys of the configuration, and return the configuration that was read back."""
+    job.step.say(f"sets {', '.join(sorted({*values, *(more or {})}))}")
     job.write(
         "setting its configuration",
         lambda: job.client.put(f"{job.path}/config", **values, **(more or {})),
         is_done=lambda: not config_differences(values, job.config().wanted),
     )
-    left = config_differences(values, job.config().wanted)
+    config = job.config()
+    left = config_differences(values, config.wanted)
     if left:
         got = ", ".join(f"{name}={before or 'none'}" for name, (before, _) in left.items())
         raise job.fail(f"{', '.join(left)} as written", got, "somebody else may change it: run again")
+    return config
 
 
 def _finish(job: Job, machine: Machine, key: str) -> None:
-    """Replace the notes: from here on the VM counts as made; then read it back as a whole."""
+    """Replace the notes: from here on the VM counts as made; then compare it as a whole."""
     wanted = render_vm_config(job.lab, machine, key)
     notes = job.config().values.get("description", "")
-    set_config(job, {"description": config_differences(wanted, {"description": notes})["description"][1]})
-    left = config_differences(wanted, job.config().values)
+    config = set_config(job, {"description": config_differences(wanted, {"description": notes})["description"][1]})
+    left = config_differences(wanted, config.values)
     if left:
         raise job.fail("its whole configuration", f"differences in {', '.join(left)}", "run again")

@@ -12,18 +12,30 @@ from labkit.systems.proxmox.job import Job
 AGENT_DEADLINE = 300.0
 SSH_DEADLINE = 120.0
 CLOUD_INIT_DEADLINE = 900.0
+NEARLY = 0.9  # of the time that the last VM took to boot
 CLOUD_INIT = ("cloud-init", "status", "--wait", "--long")
 DONE, DEGRADED = 0, 2
 """Exit statuses of cloud-init: 2 is an end with errors that it recovered from."""
 
 
-def wait_until_ready(job: Job, machine: Machine) -> None:
+def wait_until_ready(job: Job, machine: Machine, *, just_started: bool) -> None:
     """Wait until a running VM has its address, is known by its SSH host key, and cloud-init is done.
+
+    Args:
+        job: says where the VM is.
+        machine: what it is to be.
+        just_started: whether it boots now, so that there is little to ask until it may be up.
 
     Raises:
         StepFailed: with what was seen last and the likely causes.
     """
+    job.step.say("waits for the guest agent")
+    began = job.access.clock.monotonic()
+    if just_started:
+        job.access.clock.sleep(NEARLY * job.session.boot)
     wait_for_address(job, machine)
+    if just_started:
+        job.session.boot = job.access.clock.monotonic() - began
     with _connect(job, machine) as shell:
         job.step.say("waits for cloud-init")
         done = shell.run(CLOUD_INIT, timeout=CLOUD_INIT_DEADLINE, check=False)
@@ -43,7 +55,6 @@ def wait_until_ready(job: Job, machine: Machine) -> None:
 def wait_for_address(job: Job, machine: Machine) -> None:
     """Wait until the guest agent answers and names the address that was asked for."""
     seen: list[str] = []
-    job.step.say("waits for the guest agent")
 
     def probe() -> bool | None:
         addresses = read_addresses(job.client, job.path)

@@ -9,10 +9,10 @@ POWER_DEADLINE = 180.0
 STOP_TIMEOUT = 90  # seconds that a guest gets to shut down
 
 
-def start(job: Job) -> None:
-    """Start a VM, unless it runs."""
+def start(job: Job) -> bool:
+    """Start a VM, unless it runs; return whether it was started now."""
     if job.status() == "running":
-        return
+        return False
     job.step.say("starts it")
     job.write(
         "starting it",
@@ -20,6 +20,7 @@ def start(job: Job) -> None:
         is_done=lambda: job.status() == "running",
     )
     _wait_for(job, "running", "see the start task's log in Proxmox; HA may hold it back")
+    return True
 
 
 def make_stopped(job: Job) -> None:

@@ -20,7 +20,12 @@ _guard = threading.Lock()
 
 
 class Session:
-    """One run's connections to one Proxmox cluster; safe to use from many threads."""
+    """One run's connections to one Proxmox cluster; safe to use from many threads.
+
+    Attributes:
+        vmids: which VMID a missing VM gets.
+        boot: lab seconds that the last VM took from its start to an answer of its agent; 0 before the first.
+    """
 
     def __init__(self, lab: Lab, access: Access) -> None:
         self._lab = lab
@@ -31,6 +36,7 @@ class Session:
         self._writer: Client | None = None
         self._tasks: Tasks | None = None
         self.vmids = Vmids(lab, self)
+        self.boot = 0.0
 
     @property
     def reader(self) -> Client:

@@ -1,4 +1,4 @@
-"""Wait for tasks: one watcher asks each host once per interval for all that are waited for."""
+"""Wait for tasks: one watcher asks each host once for all of its tasks that are waited for and due."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from labkit.systems.access import Clock
 from labkit.systems.proxmox.client import Client
 from labkit.systems.proxmox.errors import ProxmoxError
 
-INTERVAL = 1.0  # lab seconds between two questions
-LEAST = 0.03  # real seconds between two questions, however fast the lab's time runs
+SOON, LATER, SELDOM = 0.25, 0.6, 10.0  # lab seconds between two questions about one task
+YOUNG = 3.0  # lab seconds in which a short task is expected to end
+NEARLY = 0.9  # of the time that the last such task took: until then there is little to ask
+LEAST = 0.02  # real seconds between two rounds, however fast the lab's time runs
 PATIENCE = 60.0  # lab seconds without any answer after which waiting ends
 
 
@@ -27,6 +29,9 @@ class TaskEnd:
 
 @dataclass
 class _Waiter:
+    kind: tuple[str, str]
+    since: float
+    due: float
     done: threading.Event = field(default_factory=threading.Event)
     exitstatus: str = ""
     last: str = "no answer yet"
@@ -43,6 +48,7 @@ class Tasks:
         self._waiting: dict[str, _Waiter] = {}
         self._guard = threading.Lock()
         self._watching = False
+        self._took: dict[tuple[str, str], float] = {}
 
     def wait(self, upid: str, *, what: str, deadline: float) -> TaskEnd:
         """Wait until a task has ended well.
@@ -79,8 +85,10 @@ class Tasks:
         return next((str(row["upid"]) for row in matching if _is_running(row)), None)
 
     def _join(self, upid: str) -> _Waiter:
+        parts, now = upid.split(":"), self._clock.monotonic()
         with self._guard:
-            waiter = self._waiting.setdefault(upid, _Waiter())
+            waiter = self._waiting.setdefault(upid, _Waiter((parts[1], parts[5]), now, now))
+            waiter.due = now + self._pause(waiter, now)
             if not self._watching:
                 self._watching = True
                 threading.Thread(target=self._watch, name="proxmox-tasks", daemon=True).start()
@@ -93,16 +101,34 @@ class Tasks:
     def _watch(self) -> None:
         pause = threading.Event()
         while True:
-            pause.wait(max(LEAST, INTERVAL * self._clock.scale))
+            pause.wait(max(LEAST, self._next_due() * self._clock.scale))
+            now = self._clock.monotonic()
+            groups: dict[str, list[str]] = defaultdict(list)
             with self._guard:
                 if not self._waiting:
                     self._watching = False
                     return
-                groups: dict[str, list[str]] = defaultdict(list)
-                for upid in self._waiting:
-                    groups[upid.split(":")[1]].append(upid)
+                for upid, waiter in self._waiting.items():
+                    if waiter.due <= now:
+                        groups[waiter.kind[0]].append(upid)
+                        waiter.due = now + self._pause(waiter, now)
             for node, upids in groups.items():
                 self._ask(node, upids)
+
+    def _next_due(self) -> float:
+        """Lab seconds until a question is due; never long, as a new task may come meanwhile."""
+        now = self._clock.monotonic()
+        with self._guard:
+            return min([SOON, *(max(0.0, waiter.due - now) for waiter in self._waiting.values())])
+
+    def _pause(self, waiter: _Waiter, now: float) -> float:
+        """Lab seconds until a task is asked for again: seldom at first when the last one of its kind took long."""
+        age, usual = now - waiter.since, self._took.get(waiter.kind)
+        if usual is None:
+            return SOON if age < YOUNG else LATER
+        if age < NEARLY * usual:
+            return min(NEARLY * usual - age, SELDOM)
+        return SOON if age < 2 * usual else LATER
 
     def _ask(self, node: str, upids: list[str]) -> None:
         try:
@@ -138,6 +164,7 @@ class Tasks:
     def _finish(self, upid: str, exitstatus: str) -> None:
         with self._guard:
             if waiter := self._waiting.pop(upid, None):
+                self._took[waiter.kind] = self._clock.monotonic() - waiter.since
                 waiter.exitstatus = exitstatus
                 waiter.done.set()
 
