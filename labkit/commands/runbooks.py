@@ -51,7 +51,7 @@ def run(
     lab: Path | None = typer.Option(None, help="The lab file [default: parameters/lab.yaml]."),
     on: str | None = typer.Option(None, help="twin (the default) or lab."),
     approve: str | None = typer.Option(None, help="A plan's digest, safe, or none."),
-    html: bool = typer.Option(True, help="Write the executed notebook as report.html too."),
+    html: bool = typer.Option(False, "--html", help="Write the executed notebook as report.html too."),
     as_json: bool = typer.Option(False, "--json", help="Print the run's summary as JSON, and no progress."),
 ) -> None:
     """Execute a runbook headless; its folder under outputs/ keeps everything that happened."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
@@ -19,9 +18,10 @@ _HEAD = ("", "subject", "expected", "got", "what to do")
 
 @dataclass(frozen=True)
 class FindingsView:
-    """What was checked (id and sentence each) and what was found, worst first."""
+    """What was checked and found true (a sentence each), how much was checked, and what was found, worst first."""
 
-    asked: tuple[tuple[str, str], ...]
+    passed: tuple[str, ...]
+    asked: int
     findings: tuple[Finding, ...]
 
     def _sorted(self) -> list[Finding]:
@@ -32,14 +32,14 @@ class FindingsView:
         errors = sum(finding.severity is Severity.ERROR for finding in self.findings)
         warnings = sum(finding.severity is Severity.WARNING for finding in self.findings)
         if not errors and not warnings:
-            return f"all good: {len(self.asked)} checks passed"
-        return f"{errors} errors, {warnings} warnings in {len(self.asked)} checks"
+            return f"all good: {self.asked} check{'' if self.asked == 1 else 's'} passed"
+        return f"{errors} errors, {warnings} warnings in {self.asked} checks"
 
     def __repr__(self) -> str:
         return "\n".join([self.headline(), *(f"{f.severity}: {f}" for f in self._sorted())])
 
     def _repr_html_(self) -> str:
-        passed = "".join(f"<li>{escape(sentence)}</li>" for _, sentence in self._passed())
+        passed = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.passed)
         rows = [
             (Cell(f.severity, SEVERITY_STYLE[f.severity][0]), f.subject, f.expected, f.got, f.remedy)
             for f in self._sorted()
@@ -50,10 +50,6 @@ class FindingsView:
         if passed:
             parts.append(f'<ul class="calm">{passed}</ul>')
         return box(*parts)
-
-    def _passed(self) -> Iterable[tuple[str, str]]:
-        found = {finding.id for finding in self.findings if finding.severity is not Severity.INFO}
-        return ((name, sentence) for name, sentence in self.asked if name not in found)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(self.headline(), style="bold")

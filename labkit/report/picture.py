@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 from labkit.lab import Lab, Machine
@@ -11,8 +13,24 @@ _FACE = {"server": "#0072B2", "agent": "#E69F00"}
 _NAME = {"server": "k3s server (control plane, etcd)", "agent": "k3s agent (worker)"}
 
 
-def draw_lab(lab: Lab) -> Any:
-    """Draw hosts, VMs, roles, addresses and sizes; returns a matplotlib Figure."""
+@dataclass(frozen=True)
+class Picture:
+    """A matplotlib figure that shows itself in a notebook; `alt` says what is on it."""
+
+    figure: Any
+    alt: str
+
+    def __repr__(self) -> str:
+        return self.alt
+
+    def _repr_png_(self) -> bytes:
+        data = BytesIO()
+        self.figure.savefig(data, format="png", dpi=110, facecolor="white", metadata={"Software": None})
+        return data.getvalue()
+
+
+def draw_lab(lab: Lab) -> Picture:
+    """Draw hosts, VMs, roles, addresses and sizes."""
     from matplotlib.figure import Figure  # noqa: PLC0415  # slow to import, and only pictures need it
     from matplotlib.patches import Patch  # noqa: PLC0415
 
@@ -28,7 +46,7 @@ def draw_lab(lab: Lab) -> Any:
     handles = [Patch(facecolor=_FACE[role], label=_NAME[role]) for role in ("server", "agent")]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     figure.suptitle(f"Lab {lab.name}: {lab.network.cidr}, load balancer {lab.ingress}", fontsize=11)
-    return figure
+    return Picture(figure, f"{len(lab.hosts)} hosts with {len(lab.vms)} VMs of lab {lab.name}")
 
 
 def _on(lab: Lab, host: str) -> list[Machine]:

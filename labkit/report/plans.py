@@ -51,7 +51,7 @@ def _short(value: JsonValue) -> str:
 def plan_html(plan: Plan) -> str:
     """Return the plan as an HTML table with its findings, risk and digest."""
     rows = [
-        (Cell(SIGNS[change.action], "sign"), change.kind, Cell(change.target), describe(change),
+        (Cell(SIGNS[change.action], "sign"), change.kind, Cell(change.target, "name"), describe(change),
          Cell(change.risk, RISK_STYLE[change.risk][0]))
         for change in plan.changes
     ]  # fmt: skip

@@ -35,7 +35,7 @@ def progress_html(states: Sequence[ChangeState]) -> str:
     failed = sum(row.state == "failed" for row in states)
     head = f"<p>{done} of {len(states)} done{f', {failed} failed' if failed else ''}</p>"
     rows = [
-        (Cell(SIGNS[row.change.action], "sign"), row.change.target, Cell(row.state, _KIND.get(row.state, "")), row.text,
+        (Cell(SIGNS[row.change.action], "sign"), Cell(row.change.target, "name"), Cell(row.state, _KIND.get(row.state, "")), row.text,
          Cell(f"{row.seconds:.1f} s" if row.began else "", "num"))
         for row in states
     ]  # fmt: skip

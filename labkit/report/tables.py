@@ -14,7 +14,7 @@ _GIB = 1024**3
 
 def endpoint_table(facts: EndpointFacts) -> pd.DataFrame:
     """Return one row per address: whether it answers and how its certificate stands."""
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             "address": one.name,
             "purpose": one.purpose,
@@ -24,12 +24,12 @@ def endpoint_table(facts: EndpointFacts) -> pd.DataFrame:
         }
         for one in facts.endpoints
     ]
-    return pd.DataFrame(rows).set_index("address")
+    return _table(rows, "address")
 
 
 def host_table(lab: Lab, facts: ProxmoxFacts) -> pd.DataFrame:
     """Return one row per host of the lab; sizes in GiB; VMs of the lab that are there of those it is to have."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for name, host in lab.hosts.items():
         node = facts.node(name)
         storage = facts.storage(name, host.storage or lab.defaults.host.storage)
@@ -46,7 +46,7 @@ def host_table(lab: Lab, facts: ProxmoxFacts) -> pd.DataFrame:
                 "VMs": f"{len(there)} of {len(wanted)}",
             }
         )
-    return pd.DataFrame(rows).set_index("host")
+    return _table(rows, "host")
 
 
 def _template(lab: Lab, facts: ProxmoxFacts, name: str, host: Host) -> str:
@@ -56,7 +56,7 @@ def _template(lab: Lab, facts: ProxmoxFacts, name: str, host: Host) -> str:
 
 def vm_table(lab: Lab, facts: ProxmoxFacts) -> pd.DataFrame:
     """Return one row per VM of the lab, as it was seen; memory in MiB, disk in GiB."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for machine in lab.machines:
         vm = facts.vm(machine.name)
         rows.append(
@@ -71,4 +71,9 @@ def vm_table(lab: Lab, facts: ProxmoxFacts) -> pd.DataFrame:
                 "disk": vm.maxdisk // _GIB if vm is not None else 0,
             }
         )
-    return pd.DataFrame(rows).set_index("VM")
+    return _table(rows, "VM")
+
+
+def _table(rows: list[dict[str, object]], name: str) -> pd.DataFrame:
+    """Return rows by their name; the name of the index would take a line of its own."""
+    return pd.DataFrame(rows).set_index(name).rename_axis(None)

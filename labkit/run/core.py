@@ -179,9 +179,9 @@ class Run:
         if missing:
             self._facts.update(self._read(missing))
             self._stale = False
-        findings = [finding for check in checks for finding in check.find(self._facts)]
-        findings += self._left_to_do()
-        self._report_findings([(check.id, check.sentence) for check in checks], findings)
+        found = {check.sentence: list(check.find(self._facts)) for check in checks}
+        findings = [finding for some in found.values() for finding in some] + self._left_to_do()
+        self._report_findings(found, findings)
         errors = [finding for finding in findings if finding.severity is Severity.ERROR]
         if errors:
             error = _check_failed(errors, applied=bool(self._summary["applied"]), runbook=self.runbook)
@@ -250,13 +250,14 @@ class Run:
             for change in second.changes
         ]  # fmt: skip
 
-    def _report_findings(self, asked: list[tuple[str, str]], findings: list[Finding]) -> None:
+    def _report_findings(self, found: Mapping[str, list[Finding]], findings: list[Finding]) -> None:
         from labkit.report.findings import FindingsView  # noqa: PLC0415  # display only
 
         self._summary["findings"] += [finding.model_dump(mode="json") for finding in findings]
         for finding in findings:
             self.journal.write("finding", **finding.model_dump(mode="json"))
-        show(FindingsView(tuple(asked), tuple(findings)))
+        passed = tuple(sentence for sentence, some in found.items() if not some)
+        show(FindingsView(passed, len(found), tuple(findings)))
 
     def _offer(self, plan: Plan) -> None:
         from labkit.report.widgets import offer_approval  # noqa: PLC0415  # display only

@@ -67,6 +67,8 @@ def execute(
     import papermill  # noqa: PLC0415  # slow to import
     from papermill.exceptions import PapermillExecutionError  # noqa: PLC0415
 
+    from labkit.runbooks.kernel import SocketKernelManager  # noqa: PLC0415
+
     notebook = find_notebook(runbook)
     name = notebook.stem[3:]
     target = folder / notebook.name
@@ -77,7 +79,12 @@ def execute(
     with _environment({OUTPUT_VARIABLE: str(folder), **(environment or {})}), _following(folder, listen):
         try:
             papermill.execute_notebook(
-                str(notebook), str(target), parameters=dict(values), kernel_name="python3", progress_bar=False
+                str(notebook),
+                str(target),
+                parameters=dict(values),
+                kernel_name="python3",
+                progress_bar=False,
+                kernel_manager_class=SocketKernelManager,
             )
         except PapermillExecutionError as exc:
             status, error = exit_status(exc.ename), exc.evalue

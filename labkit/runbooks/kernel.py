@@ -1,0 +1,12 @@
+"""How headless runs talk to their kernel: over sockets of this user, never over TCP."""
+
+from __future__ import annotations
+
+from jupyter_client.manager import AsyncKernelManager
+
+
+class SocketKernelManager(AsyncKernelManager):
+    """Start kernels on Unix sockets, which other users of the machine cannot reach."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**{"transport": "ipc", **options})
