@@ -183,23 +183,24 @@ class Deployments(Controller):
 
     def _scale_down(self, owner: Object, new: Object, old: list[Object]) -> None:
         """Take replicas from the old sets, the unhealthy ones first, never below what must be available."""
-        new = self.api.get("replicasets.apps", name_of(new), meta(owner)["namespace"]) or new
-        old = [s for s in old if replicas(s) > 0]
-        total = replicas(new) + sum(replicas(s) for s in old)
-        least = replicas(owner) - unavailable(owner)
+        namespace = meta(owner)["namespace"]
+        new = self.api.get("replicasets.apps", name_of(new), namespace) or new
+        total, least = replicas(new) + sum(replicas(s) for s in old), replicas(owner) - unavailable(owner)
         budget = total - least - max(0, replicas(new) - available(new))
         for one in old:
-            unhealthy = max(0, min(replicas(one) - available(one), budget))
-            if unhealthy:
-                budget -= unhealthy
-                self._scale(owner, one, replicas(one) - unhealthy)
-        old = [s for s in self._sets(owner) if uid_of(s) != uid_of(new) and replicas(s) > 0]
+            budget -= self._take(owner, one, min(replicas(one) - available(one), budget))
+        old = [s for one in old if (s := self.api.get("replicasets.apps", name_of(one), namespace))]
         spare = available(new) + sum(available(s) for s in old) - least
         for one in old:
-            count = max(0, min(replicas(one), spare))
-            if count:
-                spare -= count
-                self._scale(owner, one, replicas(one) - count)
+            taken = self._take(owner, one, min(replicas(one), spare, budget))
+            spare, budget = spare - taken, budget - taken
+
+    def _take(self, owner: Object, one: Object, count: int) -> int:
+        """Scale a set down by a count, if that is above zero; return by how much."""
+        if count <= 0:
+            return 0
+        self._scale(owner, one, replicas(one) - count)
+        return count
 
     def _scale_active(self, owner: Object, sets: list[Object]) -> None:
         """Follow a change of replicas while paused: the newest set with replicas takes it."""
@@ -244,8 +245,8 @@ def replicas(obj: Object) -> int:
 
 
 def available(one: Object) -> int:
-    """Return the available replicas of a ReplicaSet."""
-    return int(status_of(one).get("availableReplicas", 0))
+    """Return the available replicas of a ReplicaSet that will stay; its status may lag behind its spec."""
+    return min(replicas(one), int(status_of(one).get("availableReplicas", 0)))
 
 
 def revision(one: Object) -> int:

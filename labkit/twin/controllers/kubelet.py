@@ -36,6 +36,7 @@ class Host:
     name: str
     address: str
     pod_cidr: str
+    rebooted: bool = True
 
 
 @dataclass
@@ -84,9 +85,7 @@ class Kubelets(Controller):
         """Stop acting for a node: its pods stay as they are."""
         self._hosts.pop(name, None)
         for pod in self._pods_on(name):
-            run = self._runs.pop((namespace_of(pod), name_of(pod)), None)
-            if run is not None:
-                run.again = True
+            self._runs.pop((namespace_of(pod), name_of(pod)), None)
 
     def look(self, namespace: str, name: str) -> None:
         """Look at a pod again, because something outside the API changed."""
@@ -124,12 +123,14 @@ class Kubelets(Controller):
         return self._go_on(pod, run, behaviour)
 
     def _run(self, key: tuple[str, str], pod: Object, host: Host) -> Run:
-        """Return what is known of a pod; one that ran before the node came back starts anew."""
+        """Return what is known of a pod; one that ran before a reboot starts anew, else it has run on."""
         run = self._runs.get(key)
         if run is None or run.uid != uid_of(pod):
             run = Run(uid_of(pod), self.time() + self.behaviours.of(pod).start)
-            run.again = status_of(pod).get("phase") == "Running"
-            run.crashes = 0
+            ran = status_of(pod).get("phase") == "Running"
+            run.again = ran and host.rebooted
+            if ran and not host.rebooted:
+                self._set_out(pod, run)
             self._runs[key] = run
             self._keep_address(pod, host)
         return run
@@ -149,10 +150,7 @@ class Kubelets(Controller):
         count = stages.restarts(pod) + (1 if run.again else 0)
         ready = not _has_probe(pod) and not behaviour.never_ready
         address = self._address(pod, host)
-        run.again, run.running = False, self.time()
-        run.ready = run.running if ready else run.running + behaviour.ready
-        span = behaviour.seconds_to_end(spec_of(pod).get("restartPolicy", "Always"))
-        run.end = None if span is None else run.running + span
+        self._set_out(pod, run, ready_in=0.0 if ready else behaviour.ready)
         pod = self._write(pod, stages.running_status(pod, address, self.now(), ready=ready, count=count))
         for container in spec_of(pod).get("containers") or []:
             image = container["image"]
@@ -160,6 +158,13 @@ class Kubelets(Controller):
             self._say(pod, "Created", f"Created container: {container['name']}")
             self._say(pod, "Started", f"Started container {container['name']}")
         return self._next(run, behaviour)
+
+    def _set_out(self, pod: Object, run: Run, ready_in: float = 0.0) -> None:
+        """Note that a pod runs from now on, and when it will be ready and end."""
+        run.again, run.running = False, self.time()
+        run.ready = run.running + ready_in
+        span = self.behaviours.of(pod).seconds_to_end(spec_of(pod).get("restartPolicy", "Always"))
+        run.end = None if span is None else run.running + span
 
     def _go_on(self, pod: Object, run: Run, behaviour: Behaviour) -> float | None:
         """Make a running pod ready, or end it, when it is time."""
@@ -229,6 +234,7 @@ class Kubelets(Controller):
         self.events.warning(pod, reason, next(iter(waiting.values()))["message"], host=self._node(pod))
         pause = min(LONGEST_BACKOFF, PULL_BACKOFF * 2.0 ** min(run.pulls, 10))
         run.pulls += 1
+        run.start = self.time() + pause
         return pause
 
     def _is_held(self, pod: Object, host: Host) -> bool:
@@ -288,7 +294,8 @@ class Kubelets(Controller):
         taken = self._taken.setdefault(host.name, {})
         if uid_of(pod) not in taken:
             used, network = set(taken.values()), ipaddress.ip_network(host.pod_cidr)
-            free = (str(a) for a in list(network.hosts())[1:] if str(a) not in used)
+            first = network.network_address + 2  # the address before it is the bridge's
+            free = (a for i in range(network.num_addresses - 3) if (a := str(first + i)) not in used)
             taken[uid_of(pod)] = next(free, "")
         return taken[uid_of(pod)]
 

@@ -13,10 +13,11 @@ from labkit.twin.kube.door import Api, ApiError, Clock, Object
 
 from .framework import spawn
 from .kubelet import Host, Kubelets
-from .objects import meta, micro_stamp, spec_of, stamp, status_of, with_condition
+from .objects import is_true, meta, micro_stamp, spec_of, stamp, status_of, with_condition
 
 LEASES, LEASE_NAMESPACE = "leases.coordination.k8s.io", "kube-node-lease"
-RENEW_EVERY, REPORT_EVERY, LEASE_SECONDS = 10.0, 300.0, 40
+RENEW_EVERY, RENEW_AT_LEAST, REPORT_EVERY, LEASE_SECONDS = 10.0, 20.0, 300.0, 40
+SHORTEST = 0.05
 ROLE = "node-role.kubernetes.io/"
 HEALTHY = (
     ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
@@ -68,11 +69,14 @@ class LivingNode:
         """Whether the node lives now."""
         return self._task is not None
 
-    def start(self) -> None:
-        """Register the node, or report it ready again, and go on living until `stop`."""
+    def start(self, *, rebooted: bool = True) -> None:
+        """Register the node, or report it ready again, and go on living until `stop`.
+
+        After a reboot the containers of its pods are started anew; otherwise they have run on meanwhile.
+        """
         if self._task is None:
             node = self.register()
-            self.kubelets.join(Host(self.name, self.address, str(spec_of(node)["podCIDR"])))
+            self.kubelets.join(Host(self.name, self.address, str(spec_of(node)["podCIDR"]), rebooted))
             self._task = spawn(self._live(), f"node {self.name}")
 
     def stop(self) -> None:
@@ -119,20 +123,26 @@ class LivingNode:
             self.api.create(LEASES, self._lease(spec))
 
     async def _live(self) -> None:
+        """Report regularly: every 10 twin seconds, every 20 where those would be less than 50 real milliseconds."""
         reported = self.kubelets.time()
+        pause = min(RENEW_AT_LEAST, max(RENEW_EVERY, SHORTEST / self.clock.scale))
         while True:
-            await self.clock.sleep(RENEW_EVERY)
+            await self.clock.sleep(pause)
             try:
                 reported = self._beat(reported)
             except ApiError as error:
                 self.kubelets.log.warning("node %s cannot report: %s", self.name, error)
 
     def _beat(self, reported: float) -> float:
-        """Renew the Lease; report the status when it is time or the cluster thinks that the node is away."""
-        self.renew()
+        """Renew the Lease; report the status when it is time or the cluster thinks that the node is away.
+
+        A Node object that was deleted does not come back before the next start, as with a real kubelet.
+        """
         node, now = self.api.get("nodes", self.name), self.kubelets.time()
-        ready = [c for c in status_of(node or {}).get("conditions") or [] if c["type"] == "Ready"]
-        if node is not None and ready and ready[0]["status"] == "True" and now < reported + REPORT_EVERY:
+        if node is None:
+            return reported
+        self.renew()
+        if is_true(node, "Ready") and now < reported + REPORT_EVERY:
             return reported
         self.report()
         return now

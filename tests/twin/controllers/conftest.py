@@ -12,7 +12,7 @@ import pytest
 
 from labkit.twin.controllers import AddressPool, Behaviours, Kubelets, LivingNode, LocalPath, start
 from labkit.twin.kube.clock import WallClock
-from labkit.twin.kube.core import Core
+from labkit.twin.kube.crds import new_core
 from labkit.twin.kube.door import Object
 from labkit.twin.kube.local import LocalApi
 
@@ -46,6 +46,18 @@ class Cluster:
     async def settle(self, twin_seconds: float = 5.0) -> None:
         await self.clock.sleep(twin_seconds)
 
+    @staticmethod
+    def condition(obj: Object, kind: str, what: str = "status") -> Any:
+        return condition(obj, kind, what)
+
+    def get(self, resource: str, name: str, namespace: str = "default") -> Object:
+        found = self.api.get(resource, name, namespace)
+        assert found is not None, f"there is no {resource} {name}"
+        return found
+
+    def status(self, resource: str, name: str, namespace: str = "default") -> Any:
+        return self.get(resource, name, namespace).get("status", {})
+
     def pods(self, **labels: str) -> list[Object]:
         return self.api.list("pods", labels=labels)
 
@@ -69,7 +81,7 @@ def deleted(obj: Object) -> bool:
 async def running(nodes: int = 0, *, scale: float = SCALE, **options: Any) -> AsyncIterator[Cluster]:
     """Run the controllers; with nodes also the scheduler and the kubelets."""
     clock = WallClock(scale)
-    api = LocalApi(Core(clock))
+    api = LocalApi(new_core(clock))
     cluster = Cluster(api, clock)
     if nodes or options.pop("living", False):
         cluster.kubelets = Kubelets(api, clock, options.pop("behaviours", None) or Behaviours())
@@ -90,10 +102,14 @@ async def running(nodes: int = 0, *, scale: float = SCALE, **options: Any) -> As
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@pytest.fixture
-def play() -> Callable[[Any], Any]:
-    """Run a coroutine to its end."""
-    return asyncio.run
+@pytest.fixture(name="running")
+def fixture_running() -> Any:
+    return running
+
+
+@pytest.fixture(name="workload")
+def fixture_workload() -> Any:
+    return workload
 
 
 def workload(kind: str, name: str, replicas: int | None = 1, **spec: Any) -> Object:
