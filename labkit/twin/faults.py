@@ -62,6 +62,18 @@ _ALL = (
     Fault("task-warnings", "Every task that goes well ends with `WARNINGS: 1`."),
     Fault("ssh-silent", "The SSH port of a VM takes connections and says nothing.", ("NAME",), 1),
     Fault("clock-off", "The clock of a VM is so many seconds ahead.", ("NAME", "SECONDS"), 2),
+    Fault("disk-full", "The disk of a VM is full: nothing can be written on it.", ("NAME",), 1),
+    Fault("ssh-drops", "The SSH connections of a VM break in the middle of the k3s installer.",
+          ("NAME",), 1, strikes=1),
+    Fault("installer-download-fails", "The k3s installer cannot download k3s.", ("N",), strikes=1),
+    Fault("k3s-wrong-token", "The servers take the token of a VM that wants to join, or of all, for a wrong one.",
+          ("NAME",)),
+    Fault("k3s-dies-after-install", "k3s on a VM ends with an error right after it was installed, and at each start.",
+          ("NAME",), 1),
+    Fault("node-not-ready", "The node of a VM never gets Ready: its network plugin does not come up.", ("NAME",), 1),
+    Fault("api-slow", "Every answer of the Kubernetes API takes so many milliseconds more.", ("MS",), 1),
+    Fault("api-closing", "Every Nth request to the Kubernetes API has its connection closed; every 3rd without N.",
+          ("N",)),
 )  # fmt: skip
 FAULTS: dict[str, Fault] = {fault.name: fault for fault in _ALL}
 """Every fault of this part of the twin, by name; other parts add theirs with `register`."""
@@ -126,10 +138,11 @@ class Faults:
         """Return the arguments of each fault of a name that is on."""
         return [fault.arguments for fault in self._active.values() if fault.fault.name == name]
 
-    def strike(self, name: str) -> bool:
-        """Use up one strike of a fault that counts down; return whether there was one."""
+    def strike(self, name: str, *arguments: str) -> bool:
+        """Use up one strike of a fault (with these first arguments) that counts down; return whether there was one."""
         for key, fault in list(self._active.items()):
-            if fault.fault.name == name and fault.left is not None:
+            fits = fault.fault.name == name and fault.arguments[: len(arguments)] == arguments
+            if fits and fault.left is not None:
                 fault.left -= 1
                 if fault.left <= 0:
                     del self._active[key]
@@ -152,7 +165,7 @@ def parse_fault(text: str) -> ActiveFault:
             raise InputError([Mistake("fault", 0, 0, name, "a number of seconds", value)])
     left = None
     if fault.strikes:
-        left = int(arguments[0]) if arguments else fault.strikes
+        left = int(arguments[0]) if arguments and fault.arguments[0] == "N" else fault.strikes
     return ActiveFault(fault, tuple(arguments), left)
 
 

@@ -36,6 +36,20 @@ class Pace:
     """Any other task."""
     lock_wait: float = 10.0
     """How long a request waits for the lock of a configuration."""
+    k3s_download: float = 10.0
+    """Fetching the k3s binary on a guest."""
+    k3s_start: float = 12.0
+    """From the start of a first or returning server until its API answers."""
+    k3s_join: float = 15.0
+    """The same for a server that joins."""
+    k3s_promote: float = 5.0
+    """From then until its etcd member votes; meanwhile no other server can join."""
+    k3s_agent: float = 8.0
+    """From the start of an agent until its unit is active."""
+    k3s_node: float = 3.0
+    """From an active unit until its node is Ready."""
+    k3s_snapshot: float = 2.0
+    """Saving or restoring a snapshot of etcd."""
 
     def clone_seconds(self, gib: float) -> float:
         """Return how long a full clone of a disk of that size takes."""

@@ -26,6 +26,8 @@ class Files:
         self.root = root
         self.virtual: dict[str, Callable[[], bytes]] = {}
         """Files that are computed, as those in /proc are."""
+        self.is_full: Callable[[], bool] = lambda: False
+        """Whether the disk has no room left for what users and programs write."""
         self._modes: dict[str, int] = {}
         self._owners: dict[str, str] = {}
         root.mkdir(parents=True, exist_ok=True)
@@ -77,6 +79,11 @@ class Files:
         self, path: str, data: bytes, user: str = "root", *, mode: int | None = None, append: bool = False
     ) -> None:
         """Write a file; the folder must be there."""
+        if data:
+            self.check_room(path)
+        self._store(path, data, user, mode=mode, append=append)
+
+    def _store(self, path: str, data: bytes, user: str, *, mode: int | None, append: bool = False) -> None:
         place = self.locate(path)
         self.check_write(place, user)
         new = not place.exists()
@@ -88,9 +95,14 @@ class Files:
         note_change()
 
     def put(self, path: str, data: bytes | str, *, mode: int = 0o644) -> None:
-        """Write a file as root, and the folders above it."""
+        """Write a file as root, and the folders above it; there is always room for it."""
         self.locate(path).parent.mkdir(parents=True, exist_ok=True)
-        self.write(path, data.encode() if isinstance(data, str) else data, mode=mode)
+        self._store(path, data.encode() if isinstance(data, str) else data, "root", mode=mode)
+
+    def check_room(self, path: str) -> None:
+        """Raise ENOSPC when the disk is full."""
+        if self.is_full():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
     def mkdir(self, path: str, user: str = "root", *, parents: bool = False, mode: int = 0o755) -> None:
         """Make a folder; with `parents` it may exist already."""

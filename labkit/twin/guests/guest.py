@@ -63,6 +63,7 @@ class Guest:
         self.folder = folder
         self.host_key_seed = world.seed.bytes("ssh host key", vmid, name, number)
         self.files = Files(folder / "root")
+        self.files.is_full = lambda: world.faults.has("disk-full", name)
         self.units = Units(self.now)
         self.cloud_init = CloudInit()
         self.phase: Phase = "off"
@@ -200,7 +201,9 @@ class Guest:
         self.phase = "up"
         await self._run_hooks(self.on_boot)
         for unit in self.units.all():
-            if unit.enabled:
+            if unit.enabled and unit.start is not None:
+                self.spawn(self._start_at_boot(unit))  # it may take its time, or never come up
+            elif unit.enabled:
                 await self._start_at_boot(unit)
         if not at_once:
             await clock.sleep(pace.cloud_init if first else pace.cloud_init_again)

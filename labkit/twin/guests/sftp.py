@@ -38,6 +38,7 @@ class JailedSftp(asyncssh.SFTPServer):
                 files.check_read(place, self._user)
                 return place.open("rb", buffering=0)
             files.check_write(place, self._user)
+            files.check_room(self._name(path))
             new = not place.exists()
             mode = "ab" if pflags & FXF_APPEND else "wb" if pflags & FXF_TRUNC or new else "r+b"
             stream = place.open(mode, buffering=0)

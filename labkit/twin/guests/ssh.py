@@ -129,5 +129,12 @@ async def open_door(guest: Guest) -> None:
     await door.open()
 
 
+def drop_connections(guest: Guest) -> None:
+    """Break off all SSH connections of a guest, as a network does that fails; it goes on listening."""
+    door = _doors.get(guest)
+    for connection in list(door.connections) if door else ():
+        connection.abort()
+
+
 async def _close_door(guest: Guest) -> None:
     await _doors[guest].close()

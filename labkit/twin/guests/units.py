@@ -23,13 +23,16 @@ class UnitError(Exception):
 class Unit:
     """One unit: what its start and stop do, whether it starts at boot, and how it stands.
 
-    `start` raises UnitError when it goes wrong. `main_pid` is made up when it runs.
+    `start` raises UnitError when it goes wrong. `main_pid` is made up when it runs. With `again` a unit that failed
+    is about to be started again (Restart=always). `joined` waits for the end of a start that is under way.
     """
 
     name: str
     description: str = ""
     start: Action | None = None
     stop: Action | None = None
+    joined: Action | None = None
+    again: bool = False
     enabled: bool = True
     state: State = "inactive"
     since: float = 0.0
@@ -81,6 +84,8 @@ class Units:
     async def start(self, unit: Unit) -> None:
         """Start a unit that does not run; raise UnitError."""
         if unit.state in {"active", "activating"}:
+            if unit.state == "activating" and unit.joined is not None:
+                await unit.joined()
             return
         self._become(unit, "activating")
         try:
@@ -89,7 +94,7 @@ class Units:
         except UnitError as exc:
             self.log(unit.name, str(exc))
             unit.result = "exit-code"
-            self._become(unit, "failed")
+            self._become(unit, "activating" if unit.again else "failed")
             raise
         unit.result = "success"
         unit.main_pid = 900 + sum(map(ord, unit.name)) % 5000

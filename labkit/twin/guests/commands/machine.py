@@ -76,7 +76,7 @@ async def _free(run: Run) -> Result:
 @command("df")
 async def _df(run: Run) -> Result:
     size = run.guest.disk * 1024 * 1024 * 95 // 100
-    used = min(3 * 1024**3, size // 2)
+    used = size if run.guest.files.is_full() else min(3 * 1024**3, size // 2)
     unit = 1 if run.has("-B1") or "--block-size=1" in run.args or "-B1" in run.args else 1024
     given = run.value("--output")
     figures = {"source": "/dev/sda1", "fstype": "ext4", "size": str(size // unit),

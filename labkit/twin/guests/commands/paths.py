@@ -121,14 +121,16 @@ async def _realpath(run: Run) -> Result:
 @command("ls")
 async def _ls(run: Run) -> Result:
     lines: list[str] = []
+    missing: list[str] = []
     for word in run.words or ["."]:
         place = run.guest.files.locate(run.path(word))
         if not (place.exists() or place.is_symlink()):
-            return complain(f"ls: cannot access '{word}': No such file or directory", 2)
+            missing.append(f"ls: cannot access '{word}': No such file or directory\n")
+            continue
         inside = place.is_dir() and not run.has("-d")
         names = sorted(entry.name for entry in place.iterdir()) if inside else [word]
         lines += [name for name in names if run.has("-a", "-A") or not name.startswith(".")]
-    return say("\n".join(lines))
+    return Result(2 if missing else 0, say("\n".join(lines)).out, "".join(missing).encode())
 
 
 @command("stat")
