@@ -34,12 +34,17 @@ def progress_html(states: Sequence[ChangeState]) -> str:
     done = sum(row.state == "done" for row in states)
     failed = sum(row.state == "failed" for row in states)
     head = f"<p>{done} of {len(states)} done{f', {failed} failed' if failed else ''}</p>"
-    rows = [
-        (Cell(SIGNS[row.change.action], "sign"), Cell(row.change.target, "name"), Cell(row.state, _KIND.get(row.state, "")), row.text,
-         Cell(f"{row.seconds:.1f} s" if row.began else "", "num"))
-        for row in states
-    ]  # fmt: skip
-    return box(head, table(("", "target", "state", "last word", "took"), rows))
+    return box(head, table(("", "target", "state", "last word", "took"), [_row(row) for row in states]))
+
+
+def _row(row: ChangeState) -> tuple[str | Cell, ...]:
+    return (
+        Cell(SIGNS[row.change.action], "sign"),
+        Cell(row.change.target, "name"),
+        Cell(row.state, _KIND.get(row.state, "")),
+        row.text,
+        Cell(f"{row.seconds:.1f} s" if row.began else "", "num"),
+    )
 
 
 def progress_line(row: ChangeState) -> str:
