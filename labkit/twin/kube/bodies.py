@@ -10,11 +10,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import YAMLError
 
+from labkit.twin.kube.protobuf import MEDIA, read_protobuf
 from labkit.twin.kube.status import bad_request, unsupported_media
 
 _JSON = ("", "application/json")
 _YAML = ("application/yaml", "application/apply-patch+yaml")
-_TAKEN = "application/json, application/yaml"
+_TAKEN = f"application/json, application/yaml, {MEDIA}"
 
 
 class _PlainConstructor(SafeConstructor):
@@ -46,13 +47,15 @@ async def read_object(request: web.BaseRequest, kind: str) -> Any:
         ApiError: the media type is unknown (415) or the body cannot be read (400).
     """
     media = media_type(request)
-    if media not in (*_JSON, "application/yaml"):
+    if media not in (*_JSON, "application/yaml", MEDIA):
         raise unsupported_media(_TAKEN)
     return parse(await request.read(), media, kind)
 
 
 def parse(body: bytes, media: str, kind: str) -> Any:
     """Read a body of a known media type."""
+    if media == MEDIA:
+        return read_protobuf(body)
     if media in _YAML and not body.lstrip().startswith((b"{", b"[")):
         return read_yaml(body)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from labkit.twin.kube.fieldsets import Fields
 from labkit.twin.kube.shapes import Shape
 from labkit.twin.kube.status import failure
 
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _UNOWNED_META = {
     "name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields",
     "resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds",
@@ -142,7 +144,8 @@ def apply_fields(
     before = owned_view(live, ignored)
     changed, removed = fieldsets.compare(before, owned_view(merged, ignored), shape)
     if changed is not None and not force:
-        _refuse_conflicts(others, changed)
+        moved = _last_applied_fields(live, shape) if owner.manager == "kubectl" else {}
+        _refuse_conflicts(others, fieldsets.without(changed, moved))
     lost = fieldsets.join(changed or {}, removed or {})
     after = {o: Claim(fieldsets.without(c.fields, lost), c.time) for o, c in others.items()}
     same = owner in claims and fields == last
@@ -154,6 +157,17 @@ def _kept_identity(applied: Object, ignored: tuple[str, ...]) -> Object:
     rest = {k: v for k, v in applied.items() if k not in ignored}
     meta = {k: v for k, v in applied.get("metadata", {}).items() if k != "managedFields"}
     return {**rest, "metadata": meta}
+
+
+def _last_applied_fields(live: Object | None, shape: Shape) -> Fields:
+    """Return what kubectl once applied on the client's side and nobody changed since: it may take that over."""
+    text = (live or {}).get("metadata", {}).get("annotations", {}).get(LAST_APPLIED)
+    if live is None or not text:
+        return {}
+    told = owned_view(json.loads(text))
+    fields = fieldsets.all_fields(told, shape)
+    changed, _ = fieldsets.compare(owned_view(live), fieldsets.merge(owned_view(live), told, shape), shape)
+    return fieldsets.without(fields, changed or {})
 
 
 def _refuse_conflicts(others: Claims, changed: Fields) -> None:

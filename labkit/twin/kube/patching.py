@@ -8,11 +8,11 @@ from labkit.twin.kube import status
 from labkit.twin.kube.clone import clone
 from labkit.twin.kube.core import Core
 from labkit.twin.kube.door import ApiError, Object
-from labkit.twin.kube.managed import Owner, apply_fields
+from labkit.twin.kube.managed import LAST_APPLIED, Owner, apply_fields
 from labkit.twin.kube.options import Target, WriteOptions
 from labkit.twin.kube.patch import PatchError, json_patch, merge_patch
 from labkit.twin.kube.resources import Resource
-from labkit.twin.kube.store import Record
+from labkit.twin.kube.store import Record, dump
 from labkit.twin.kube.strategic import strategic_merge
 
 JSON, MERGE = "application/json-patch+json", "application/merge-patch+json"
@@ -85,9 +85,12 @@ def apply(core: Core, target: Target, body: Object, options: WriteOptions) -> tu
         force=options.force,
         ignored=_ignored(resource, target.subresource),
     )
+    new = clone(new)
     if old is None:
-        return core.insert(target, clone(new), options, claims), True
-    return core.replace(target, old, clone(new), options, claims), False
+        return core.insert(target, new, options, claims), True
+    if options.manager == "kubectl" and LAST_APPLIED in new["metadata"].get("annotations", {}):
+        new["metadata"]["annotations"][LAST_APPLIED] = f"{dump(body).decode()}\n"
+    return core.replace(target, old, new, options, claims), False
 
 
 def _ignored(resource: Resource, subresource: str) -> tuple[str, ...]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from aiohttp import web
 
 from labkit.twin.kube import deletion, patching
@@ -13,7 +11,7 @@ from labkit.twin.kube.call import Call
 from labkit.twin.kube.door import Object
 from labkit.twin.kube.options import DeleteOptions
 from labkit.twin.kube.reading import as_item, encode, selected
-from labkit.twin.kube.status import bad_request, details_of, failure, success, unsupported_media
+from labkit.twin.kube.status import details_of, failure, success, unsupported_media
 from labkit.twin.kube.store import dump
 
 
@@ -86,8 +84,5 @@ async def _options(call: Call) -> DeleteOptions:
     text = await call.request.read()
     body: Object | None = None
     if text.strip():
-        try:
-            body = json.loads(text)
-        except ValueError as exc:
-            raise bad_request(f"couldn't get version/kind; json parse error: {exc}") from exc
+        body = parse(text, media_type(call.request), "DeleteOptions")
     return DeleteOptions.read(body, call.query)

@@ -10,7 +10,19 @@ from kubernetes.client import models
 import labkit.twin.kube
 
 TABLE = Path(labkit.twin.kube.__file__).parent / "data" / "types.json"
-ROOTS = ["V1ConfigMap", "V1Endpoints", "CoreV1Event", "EventsV1Event", "V1LimitRange", "V1Namespace", "V1Node", "V1PersistentVolumeClaim", "V1PersistentVolume", "V1Pod", "V1PodTemplate", "V1ReplicationController", "V1ResourceQuota", "V1Secret", "V1ServiceAccount", "V1Service", "V1ControllerRevision", "V1DaemonSet", "V1Deployment", "V1ReplicaSet", "V1StatefulSet", "V1CronJob", "V1Job", "V1PodDisruptionBudget", "V1CSIDriver", "V1CSINode", "V1CSIStorageCapacity", "V1StorageClass", "V1VolumeAttachment", "V1VolumeAttributesClass", "V1Lease", "V1EndpointSlice", "V1Ingress", "V1IngressClass", "V1NetworkPolicy", "V1IPAddress", "V1ServiceCIDR", "V1ClusterRole", "V1ClusterRoleBinding", "V1Role", "V1RoleBinding", "V1CustomResourceDefinition", "V1APIService", "V1PriorityClass", "V1RuntimeClass", "V1MutatingWebhookConfiguration", "V1ValidatingWebhookConfiguration", "V1ValidatingAdmissionPolicy", "V1ValidatingAdmissionPolicyBinding", "V2HorizontalPodAutoscaler", "V1CertificateSigningRequest", "V1Scale", "V1Eviction", "V1Binding", "V1SelfSubjectAccessReview", "V1SubjectAccessReview", "V1LocalSubjectAccessReview", "V1SelfSubjectRulesReview", "V1TokenReview", "V1SelfSubjectReview", "AuthenticationV1TokenRequest", "V1DeleteOptions"]
+ROOTS = """
+    V1ConfigMap V1Endpoints CoreV1Event EventsV1Event V1LimitRange V1Namespace V1Node V1PersistentVolumeClaim
+    V1PersistentVolume V1Pod V1PodTemplate V1ReplicationController V1ResourceQuota V1Secret V1ServiceAccount
+    V1Service V1ControllerRevision V1DaemonSet V1Deployment V1ReplicaSet V1StatefulSet V1CronJob V1Job
+    V1PodDisruptionBudget V1CSIDriver V1CSINode V1CSIStorageCapacity V1StorageClass V1VolumeAttachment
+    V1VolumeAttributesClass V1Lease V1EndpointSlice V1Ingress V1IngressClass V1NetworkPolicy V1IPAddress
+    V1ServiceCIDR V1ClusterRole V1ClusterRoleBinding V1Role V1RoleBinding V1CustomResourceDefinition V1APIService
+    V1PriorityClass V1RuntimeClass V1MutatingWebhookConfiguration V1ValidatingWebhookConfiguration
+    V1ValidatingAdmissionPolicy V1ValidatingAdmissionPolicyBinding V2HorizontalPodAutoscaler
+    V1CertificateSigningRequest V1Scale V1Eviction V1Binding V1SelfSubjectAccessReview V1SubjectAccessReview
+    V1LocalSubjectAccessReview V1SelfSubjectRulesReview V1TokenReview V1SelfSubjectReview
+    AuthenticationV1TokenRequest V1DeleteOptions
+    """
 SCALARS = {"str": "s", "int": "i", "bool": "b", "float": "n", "datetime": "t", "bytes": "y", "object": "o"}
 QUANTITY_MAPS = {
     "limits", "requests", "capacity", "allocatable", "hard", "used", "overhead", "default", "defaultRequest",
@@ -33,7 +45,7 @@ def code(name: str, text: str) -> str:
 def derive() -> dict[str, dict[str, str]]:
     """Return every type that the roots reach: name -> field -> code."""
     types: dict[str, dict[str, str]] = {}
-    waiting = list(ROOTS)
+    waiting = ROOTS.split()
     while waiting:
         name = waiting.pop()
         if name in types:
