@@ -17,7 +17,7 @@ from .objects import is_true, meta, micro_stamp, spec_of, stamp, status_of, with
 
 LEASES, LEASE_NAMESPACE = "leases.coordination.k8s.io", "kube-node-lease"
 RENEW_EVERY, RENEW_AT_LEAST, REPORT_EVERY, LEASE_SECONDS = 10.0, 20.0, 300.0, 40
-SHORTEST = 0.05
+RENEW_PAUSE, REPORT_PAUSE = 0.3, 10.0  # real seconds, so that many nodes at a fast scale stay cheap
 ROLE = "node-role.kubernetes.io/"
 HEALTHY = (
     ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
@@ -123,9 +123,9 @@ class LivingNode:
             self.api.create(LEASES, self._lease(spec))
 
     async def _live(self) -> None:
-        """Report regularly: every 10 twin seconds, every 20 where those would be less than 50 real milliseconds."""
+        """Report regularly: every 10 twin seconds, or up to 20 at a fast scale (half of what is tolerated)."""
         reported = self.kubelets.time()
-        pause = min(RENEW_AT_LEAST, max(RENEW_EVERY, SHORTEST / self.clock.scale))
+        pause = min(RENEW_AT_LEAST, max(RENEW_EVERY, RENEW_PAUSE / self.clock.scale))
         while True:
             await self.clock.sleep(pause)
             try:
@@ -142,7 +142,7 @@ class LivingNode:
         if node is None:
             return reported
         self.renew()
-        if is_true(node, "Ready") and now < reported + REPORT_EVERY:
+        if is_true(node, "Ready") and now < reported + max(REPORT_EVERY, REPORT_PAUSE / self.clock.scale):
             return reported
         self.report()
         return now
