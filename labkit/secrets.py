@@ -55,6 +55,25 @@ class Secrets:
             return str(exc.mistakes[0])
         return None
 
+    def store(self, ref: str, value: str) -> None:
+        """Keep a new secret where a `file:` or `keyring:` reference points; one that is there is not replaced.
+
+        Raises:
+            InputError: there is one already, or the reference is of another kind.
+        """
+        scheme, rest = _split(ref)
+        remember(value)
+        if self.check(ref) is None:
+            raise _missing(ref, "no secret yet", "one, which is not replaced", "")
+        if self._overrides is not None:
+            self._overrides[ref] = value
+        elif scheme == "file":
+            _to_file(ref, self._path(rest), value)
+        elif scheme == "keyring":
+            _to_keyring(ref, rest, value)
+        else:
+            raise _missing(ref, "a file: or keyring: reference to store into", f"{scheme}:", "set it yourself")
+
     def warn(self, ref: str) -> str | None:
         """Say what is careless about a reference that resolves: a file that others may read."""
         scheme, rest = _split(ref)
@@ -151,6 +170,26 @@ def _from_file(ref: str, path: Path) -> str:
         raise _missing(ref, expected + " in UTF-8", "other bytes", "") from None
     except OSError as exc:
         raise _missing(ref, expected, exc.strerror or type(exc).__name__, "") from exc
+
+
+def _to_file(ref: str, path: Path, value: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(f"{value}\n")
+    except OSError as exc:
+        raise _missing(ref, f"a file that can be made at {path}", exc.strerror or type(exc).__name__, "") from exc
+
+
+def _to_keyring(ref: str, rest: str, value: str) -> None:
+    import keyring  # noqa: PLC0415  # slow to import, and rarely used
+    import keyring.errors  # noqa: PLC0415
+
+    service, _, name = rest.rpartition("/")
+    try:
+        keyring.set_password(service, name, value)
+    except keyring.errors.KeyringError as exc:
+        raise _missing(ref, "a keyring that takes it", " ".join(str(exc).split()), "") from exc
 
 
 def _from_keyring(ref: str, rest: str) -> str:

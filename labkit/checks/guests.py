@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from statistics import median
 
@@ -10,6 +9,7 @@ from labkit.checks.base import Check, error, info, warning
 from labkit.facts.guests import Guest, GuestFacts, TokenForm, TokenState
 from labkit.facts.k3s import K3sFacts
 from labkit.lab import Lab, Machine
+from labkit.lab.addresses import address_clashes
 from labkit.plan import Finding
 
 ARCHITECTURES = ("x86_64", "aarch64")
@@ -139,23 +139,9 @@ def _check_addresses(lab: Lab, machine: Machine, guest: Guest) -> Iterator[Findi
     if guest.addresses and str(machine.address) not in guest.addresses:
         yield error("guest.address", subject, f"the address {machine.address}", ", ".join(guest.addresses),
                     "run provision-vms")  # fmt: skip
-    for clash in address_clashes(lab, guest, vip=not guest.installed):
+    for clash in address_clashes(lab, guest.addresses, vip=not guest.installed):
         yield error("guest.address-clash", subject, "addresses of its own", clash,
                     "give the VM another address, or move network.load_balancer or network.vip")  # fmt: skip
-
-
-def address_clashes(lab: Lab, guest: Guest, *, vip: bool = True) -> list[str]:
-    """Say which addresses of a guest lie in a load balancer range, or are the virtual one."""
-    found = []
-    for text in guest.addresses:
-        try:
-            address = ipaddress.IPv4Address(text)
-        except ipaddress.AddressValueError:
-            continue
-        found += [f"{address}, inside {low}-{high}" for low, high in lab.network.ranges if low <= address <= high]
-        if vip and address == lab.network.vip:
-            found.append(f"{address}, which is network.vip")
-    return found
 
 
 def _middle(facts: GuestFacts) -> float:

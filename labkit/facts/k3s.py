@@ -39,6 +39,8 @@ class K3sFacts(Fact):
     volumes: tuple[VolumeRow, ...] | None = None
     """None when Longhorn is not there."""
     kubeconfig: KubeconfigSeen = KubeconfigSeen()
+    expires: datetime | None = None
+    """When the administrator's certificate that the servers hold ends: k3s renews it at a restart."""
     read_at: datetime
 
     def node(self, name: str) -> NodeRow | None:

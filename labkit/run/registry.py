@@ -18,9 +18,15 @@ READERS: dict[str, str] = {
     "proxmox": "labkit.systems.proxmox:read_proxmox",
     "endpoints": "labkit.systems.endpoints:read_endpoints",
     "references": "labkit.systems.references:read_references",
+    "guests": "labkit.systems.guests:read_guests",
+    "k3s": "labkit.systems.k3s:read_k3s",
+    "join-door": "labkit.systems.k3s:read_door",
 }
 APPLIERS: dict[str, str] = {
     "proxmox": "labkit.systems.proxmox:apply_change",
+    "guests": "labkit.systems.guests:apply_guest",
+    "k3s": "labkit.systems.k3s:apply_change",
+    "power": "labkit.systems.power:apply_power",
 }
 PROVIDED: dict[str, str] = {
     "ssh_public_key": "labkit.systems.ssh:public_key",

@@ -78,6 +78,13 @@ class Access:
         there, _, number = target.rpartition(":")
         return there, int(number)
 
+    def path(self, text: str) -> Path:
+        """Return where a file of the user is; a closed lab has its own in `state`, away from the user's."""
+        if not self.closed:
+            return Path(text).expanduser()
+        parts = [part for part in Path(text).parts if part not in ("~", "/", "..")]
+        return self.state.joinpath("files", *parts)
+
     def tls(self, host: str, port: int, wanted: Tls) -> Tls:
         """Return how the certificate of `host:port` is verified."""
         return self.trust.get(f"{host}:{port}", wanted)

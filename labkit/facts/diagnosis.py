@@ -74,7 +74,7 @@ _MESSAGES: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         "wrong-token",
-        r"(?:401 Unauthorized|not authorized|Unauthorized|invalid token|failed to validate token)",
+        r"(?:401 Unauthorized|not authorized|invalid token format|failed to validate token)",
         "the cluster refuses the node's token",
         "put the cluster's token where k3s.token points",
     ),
@@ -174,12 +174,25 @@ KNOWN = tuple(name for name, *_ in _MESSAGES)
 """The ids of all causes that a log can tell, the surest first."""
 
 
+_LASTING = frozenset({"other-token", "wrong-token", "token-form", "other-cluster", "name-taken", "password-rejected",
+                      "critical-mismatch", "removed-member", "port-taken", "disk-full"})  # fmt: skip
+
+
 def match_causes(log: str, evidence: Evidence = Evidence()) -> tuple[Cause, ...]:
     """Return the likely causes, the surest first; empty when nothing known was found.
 
     What was measured stands before what the log says: a log may be old, and one message has several reasons.
     """
     return tuple({cause.id: cause for cause in (*_measured(evidence), *_logged(log))}.values())
+
+
+def lasting_cause(log: str) -> Cause | None:
+    """Return a cause that no waiting mends, when the log of this start names it more than once; else None."""
+    for name, pattern, sentence, remedy in _MESSAGES:
+        count = sum(1 for line in log.splitlines() if re.search(pattern, line, re.IGNORECASE))
+        if name in _LASTING and count > 1:
+            return Cause(name, sentence, remedy)
+    return None
 
 
 def _logged(log: str) -> list[Cause]:
