@@ -148,7 +148,7 @@ def door_is_shut(lab: Lab) -> Check:
                            "nobody may join without the token: look at the k3s version and its log")  # fmt: skip
             if right in _REFUSED:
                 yield error("k3s.door", subject, "the token of k3s.token taken", _status(right),
-                            "put the cluster's token where k3s.token points: no snapshot can be restored else")  # fmt: skip
+                            "put the cluster's token there: without it no snapshot can be restored")  # fmt: skip
 
     return Check("k3s.door", "a joiner with a wrong token is refused, one with the lab's is not", ("join-door",), find)
 
@@ -165,7 +165,7 @@ def certificates_last(lab: Lab) -> Check:
         local = k3s.kubeconfig
         if k3s.expires is not None and k3s.expires - k3s.read_at < _SOON:
             yield warning("k3s.certificate", "servers", f"certificates for {_SOON.days} days or more",
-                          f"until {k3s.expires:%Y-%m-%d}", "restart k3s on the servers, one by one: it renews them")  # fmt: skip
+                          f"until {k3s.expires:%Y-%m-%d}", "restart k3s on the servers: it renews them")  # fmt: skip
         if k3s.up and local.state != "current":
             until = f" (ends {local.expires:%Y-%m-%d})" if local.expires else ""
             yield info("k3s.kubeconfig", lab.k3s.kubeconfig, f"the current context {lab.name}",
@@ -182,7 +182,8 @@ def nodes_are_in(lab: Lab) -> Check:
         for machine in lab.machines:
             node = k3s.node(machine.name)
             if node is not None and node.cordoned_by:
+                who = node.cordoned_by
                 yield error("k3s.left-out", f"node {node.name}", "no node left out by a runbook",
-                            f"cordoned by {node.cordoned_by}", f"run {node.cordoned_by} again: it finishes")  # fmt: skip
+                            f"cordoned by {who}", f"run {who} again: it finishes")  # fmt: skip
 
     return Check("k3s.left-out", "no runbook has left a node out", ("k3s",), find)

@@ -88,9 +88,11 @@ class _Work:
             yield from prepared[machine.name]
         yield from starts
         yield from configs
+        joins = [c for m in agents for c in self._join(m, [*ready, *(change.id for change in prepared[m.name])])]
+        yield from joins
         for machine in agents:
-            yield from self._join(machine, [*ready, *(change.id for change in prepared[machine.name])])
             yield from self._configure(machine, needs=ready)
+        yield from self._settle([*starts, *joins])
         for machine in self.chosen:
             yield from self._label(machine)
         yield from self._kubeconfig([change.id for change in starts[:1] if self.cluster.state != "up"])
@@ -143,6 +145,13 @@ class _Work:
             lane=SERVERS if machine.role == "server" and not self._holds(machine) else "",
             note=_NOTES.get(where, ""),
         )
+
+    def _settle(self, joined: list[Change]) -> Iterator[Change]:
+        """After machines have joined: wait until the cluster as a whole is well."""
+        if joined:
+            yield Change(system="k3s", kind="cluster", target=self.lab.name, action=Action.ACT,
+                         after={"healthy": True}, needs=tuple(change.id for change in joined),
+                         note="wait for the API, all nodes, etcd, CoreDNS and volumes")  # fmt: skip
 
     def _target(self, machine: Machine) -> str:
         """The API that a machine joins: the seed's; agents take the virtual address when it answers."""

@@ -19,6 +19,7 @@ from labkit.systems.k3s.join import configure, finish, join
 from labkit.systems.k3s.kubeconfig import store_kubeconfig
 from labkit.systems.k3s.nodes import drain_node, label, remove_node, return_node
 from labkit.systems.k3s.upgrade import save_snapshot, upgrade
+from labkit.systems.k3s.waiting import wait_for_health
 from labkit.systems.kubernetes import Cluster
 
 Apply = Callable[[Lab, Access, Change, Step], str]
@@ -75,6 +76,12 @@ def keep_kubeconfig(lab: Lab, access: Access, change: Change, step: Step) -> str
     return f"context {lab.name}, {server}"
 
 
+def settle(lab: Lab, access: Access, change: Change, step: Step) -> str:
+    """Wait until the cluster as a whole is well, its DNS too."""
+    wait_for_health(lab, access, step, dns="coredns" not in lab.k3s.disable)
+    return f"cluster {change.target} is healthy"
+
+
 _APPLY: Mapping[tuple[str, Action], Apply] = {
     ("token", Action.CREATE): keep_token,
     ("server", Action.CREATE): join,
@@ -88,6 +95,7 @@ _APPLY: Mapping[tuple[str, Action], Apply] = {
     ("kubeconfig", Action.UPDATE): keep_kubeconfig,
     ("snapshot", Action.CREATE): save_snapshot,
     ("k3s-version", Action.UPDATE): upgrade,
+    ("cluster", Action.ACT): settle,
     ("node-drain", Action.ACT): drain_node,
     ("node-return", Action.ACT): return_node,
 }

@@ -146,19 +146,19 @@ def _give_up_early(shell: Shell, machine: Machine, began: float) -> None:
         raise StepFailed(f"{machine.name}: expected it to join, got an error that stays")
 
 
-def wait_for_health(lab: Lab, access: Access, step: Step, *, but: str = "") -> None:
+def wait_for_health(lab: Lab, access: Access, step: Step, *, dns: bool = False) -> None:
     """Wait until the API, all nodes, all etcd members and all volumes are well again.
 
     Args:
         lab: what is wanted.
         access: how the API is reached.
         step: where progress is told.
-        but: a node that may be missing, for a removal.
+        dns: whether CoreDNS must run as well.
     """
     seen = ["no answer yet"]
 
     def probe() -> bool | None:
-        text = ask_patiently(lambda: unhealthy(open_cluster(lab, access), but=but))
+        text = ask_patiently(lambda: unhealthy(open_cluster(lab, access), dns=dns))
         text = "the API does not answer" if text is None else text
         if text != seen[0]:
             seen[0] = text
@@ -169,7 +169,7 @@ def wait_for_health(lab: Lab, access: Access, step: Step, *, but: str = "") -> N
                 causes="mend what is named, then run again: it goes on with the next node")  # fmt: skip
 
 
-def unhealthy(cluster: Cluster, *, but: str = "") -> str:
+def unhealthy(cluster: Cluster, *, but: str = "", dns: bool = False) -> str:
     """Return what is not well in a cluster; empty when all is."""
     if failed := cluster.unhealthy():
         return f"/readyz: {', '.join(failed)}"
@@ -180,4 +180,11 @@ def unhealthy(cluster: Cluster, *, but: str = "") -> str:
         return f"etcd members that do not vote: {', '.join(learners)}"
     if degraded := [volume.name for volume in read_volumes(cluster) or () if volume.degraded]:
         return f"volumes being rebuilt: {', '.join(degraded)}"
+    if dns and not _dns_runs(cluster):
+        return "CoreDNS does not run"
     return ""
+
+
+def _dns_runs(cluster: Cluster) -> bool:
+    deployment = cluster.find("/apis/apps/v1/namespaces/kube-system/deployments/coredns") or {}
+    return int((deployment.get("status") or {}).get("availableReplicas") or 0) > 0
