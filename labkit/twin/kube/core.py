@@ -283,6 +283,8 @@ def _check_kind(resource: Resource, body: Any) -> None:
     if not isinstance(body, dict):
         raise status.bad_request(f"the object provided is unrecognized (must be of type {resource.kind})")
     kind, version = body.get("kind"), body.get("apiVersion")
+    if not resource.custom:  # the path says what a built-in kind is, when the body does not
+        kind, version = kind or resource.kind, version or resource.group_version
     if not kind:
         raise status.bad_request(f"Object 'Kind' is missing in '{status.shown(body)[:200]}'")
     if kind != resource.kind:
