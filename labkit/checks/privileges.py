@@ -21,7 +21,9 @@ AGENT: Mapping[int, tuple[str, ...]] = {
 }
 """What reading from the guest agent takes (addresses, the SSH host key), by major version."""
 
-CONFIG = tuple(f"VM.Config.{part}" for part in ("CPU", "Cloudinit", "Disk", "HWType", "Memory", "Network", "Options"))
+CONFIG = tuple(f"VM.Config.{part}" for part in ("CPU", "Disk", "Memory", "Network", "Options"))
+"""Cloud-init's settings take VM.Config.Cloudinit or VM.Config.Network, and the network card takes the latter."""
+
 VM = ("VM.Allocate", "VM.Audit", *CONFIG, "VM.PowerMgmt")
 TEMPLATE = ("VM.Audit", "VM.Clone")
 STORAGE = ("Datastore.AllocateSpace", "Datastore.Audit")

@@ -65,6 +65,10 @@ def check_drift(lab: Lab, machine: Machine, facts: ProxmoxFacts) -> Iterator[Fin
     if disk is not None and disk[1] > machine.disk:
         remedy = f"a disk is never shrunk: write disk: {show_size(disk[1])} in the lab file"
         yield warning("vm.disk", subject, f"a disk of {show_size(machine.disk)}", show_size(disk[1]), remedy)
+    for other in facts.vms:
+        if other.name == vm.name and other.vmid != vm.vmid and other.lock == "clone":
+            remedy = f"as root on {other.node}: qm unlock {other.vmid} && qm destroy {other.vmid}"
+            yield warning("vm.dead-clone", subject, "no clone that died half-way", str(other), remedy)
     yield from _check_state(lab, vm, subject, facts)
 
 

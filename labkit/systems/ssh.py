@@ -206,7 +206,7 @@ def log_in(
     where = f"{name or host} ({user}@{host})"
     there, number = access.route(host, port)
     trusted = [asyncssh.import_public_key(text) for text in host_keys]
-    limit = access.clock.real(CONNECT_DEADLINE)
+    limit = access.clock.real(CONNECT_DEADLINE, least=4.0)
 
     async def login() -> asyncssh.SSHClientConnection:
         return await asyncssh.connect(
@@ -229,8 +229,9 @@ def log_in(
             next_step="look at ~/.ssh/authorized_keys there, or run provision-vms: it puts the key into cloud-init",
         ) from exc
     except (asyncssh.Error, OSError, TimeoutError) as exc:
+        got = str(exc) or ("no answer" if isinstance(exc, TimeoutError) else type(exc).__name__)
         raise SystemDown(
-            f"SSH {where}: expected a login, got: {str(exc) or type(exc).__name__}",
+            f"SSH {where}: expected a login, got: {got}",
             next_step="look whether the VM runs and has that address, and whether port 22 is open",
         ) from exc
     return Shell(name or host, connection, access)

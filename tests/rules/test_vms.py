@@ -319,6 +319,11 @@ DRIFT: dict[str, tuple[Edit, str, Severity]] = {
     "waiting settings": (pending(M1, cpu="host"), "vm.pending", Severity.WARNING),
     "locked": (row(M1, lock="backup"), "vm.lock", Severity.INFO),
     "made by somebody else": (row(M1, tags=()), "vm.taken-over", Severity.WARNING),
+    "a dead clone": (
+        more(VmRow(vmid=150, name=M1, node="hades", lock="clone")),
+        "vm.dead-clone",
+        Severity.WARNING,
+    ),
     "orphan": (more(ORPHAN), "vm.orphan", Severity.INFO),
     "thin storage that may run full": (
         both(without(W5), storage("venus", avail=14 * GIB)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.errors import LabError
+from labkit.errors import LabError, StepFailed
 from labkit.facts.proxmox import VmConfig, VmRow
 from labkit.lab import Machine
 from labkit.lab.pveformat import boot_disk
@@ -16,9 +16,10 @@ from labkit.systems import ssh
 from labkit.systems.proxmox.errors import ProxmoxError, Trouble
 from labkit.systems.proxmox.guest import wait_until_ready
 from labkit.systems.proxmox.job import Job, find_vm, list_vms
-from labkit.systems.proxmox.power import make_stopped, start
+from labkit.systems.proxmox.power import destroy, make_stopped, start
 
 CLONE_DEADLINE = 3600.0
+LITTLE_PATIENCE = 5.0
 TRIES = 20
 CLONING = ("# qmclone temporary file", "qmclone temporary file")
 """What Proxmox itself writes into the notes while it clones."""
@@ -35,19 +36,35 @@ def create_vm(job: Job, machine: Machine) -> str:
     vm = find_vm(job, rows)
     if vm is not None and vm.lock == "clone":
         vm = _wait_for_clone(job, vm, template)
-    if vm is None:
+    if vm is None or not _finish_left(job, machine, vm):
         _clone(job, machine, template)
-    else:
-        job.step.say(f"goes on with {vm}, left half-made")
-        job.at(vm)
-        _check_half_made(job)
-        job.step.leave_lane()
+        _complete(job, machine)
+    return f"VM {job.vmid} on {job.node}, {machine.address}"
+
+
+def _finish_left(job: Job, machine: Machine, vm: VmRow) -> bool:
+    """Finish a VM that was left half-made; when that does not succeed, remove it and return False."""
+    job.step.say(f"goes on with {vm}, left half-made")
+    job.at(vm)
+    _check_unused(job)
+    job.step.leave_lane()
+    try:
+        _complete(job, machine)
+    except StepFailed as exc:
+        job.step.say(f"makes it anew, as it holds no data: {exc.message}")
+        _check_unused(job)
+        destroy(job)
+        return False
+    return True
+
+
+def _complete(job: Job, machine: Machine) -> None:
+    """Everything after the clone; each step looks first, so that it goes on where another run ended."""
     key = ssh.public_key(job.lab, job.access)
     config = grow_disk(job, machine, job.config())
     _configure(job, machine, key, config)
     wait_until_ready(job, machine, just_started=start(job))
     _finish(job, machine, key)
-    return f"VM {job.vmid} on {job.node}, {machine.address}"
 
 
 def _clone(job: Job, machine: Machine, template: VmRow) -> None:
@@ -69,6 +86,7 @@ def _clone(job: Job, machine: Machine, template: VmRow) -> None:
                 ),
                 is_done=lambda: _ours(job) is not None,
                 deadline=CLONE_DEADLINE,
+                patience=CLONE_DEADLINE,
                 passing=(Trouble.TAKEN,),
             )
         except ProxmoxError as exc:
@@ -148,16 +166,14 @@ def _remove_dead(job: Job, vm: VmRow) -> None:
             "removing its dead clone",
             lambda: job.client.delete(f"nodes/{vm.node}/qemu/{vm.vmid}", purge=1),
             is_done=lambda: all(row.vmid != vm.vmid for row in list_vms(job)),
-            passing=tuple(Trouble),
-            patient=False,
+            patience=LITTLE_PATIENCE,
         )
-    except (ProxmoxError, LabError) as exc:
-        job.step.say(
-            f"warning: {vm} stays, locked: {exc}. As root on {vm.node}: qm unlock {vm.vmid} && qm destroy {vm.vmid}"
-        )
+    except LabError as exc:
+        command = f"qm unlock {vm.vmid} && qm destroy {vm.vmid}"
+        job.step.say(f"warning: {vm} stays ({exc.message}); as root on {vm.node}: {command}")
 
 
-def _check_half_made(job: Job) -> None:
+def _check_unused(job: Job) -> None:
     if not _is_unused(job.config()):
         raise job.fail(
             "no VM of that name, or one left half-made",

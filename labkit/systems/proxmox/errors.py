@@ -44,6 +44,7 @@ _BY_TEXT: tuple[tuple[str, Trouble], ...] = (
     (r"unexpected status", Trouble.UNKNOWN),
     (r"config file already exists|VM \d+ already exists|already exists on node", Trouble.TAKEN),
     (r"[Nn]o space left|not enough (free )?space|insufficient free space|out of space", Trouble.FULL),
+    (r"free space in thin pool .* reached threshold", Trouble.FULL),
     (r"unable to find configuration file|Configuration file .* does not exist", Trouble.GONE),
     (r"guest agent is not running|No QEMU guest agent|guest-ping|qmp command 'guest", Trouble.SILENT),
     (r"Permission check failed|only root can", Trouble.DENIED),

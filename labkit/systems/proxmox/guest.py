@@ -9,7 +9,7 @@ from labkit.systems.proxmox.agent import read_addresses
 from labkit.systems.proxmox.hostkeys import store_key
 from labkit.systems.proxmox.job import Job
 
-AGENT_DEADLINE = 300.0
+AGENT_DEADLINE, AGENT_LEAST = 300.0, 15.0
 SSH_DEADLINE = 120.0
 CLOUD_INIT_DEADLINE = 900.0
 NEARLY = 0.9  # of the time that the last VM took to boot
@@ -33,7 +33,8 @@ def wait_until_ready(job: Job, machine: Machine, *, just_started: bool) -> None:
     began = job.access.clock.monotonic()
     if just_started:
         job.access.clock.sleep(NEARLY * job.session.boot)
-    wait_for_address(job, machine)
+    up = 0.0 if just_started else float(job.current().get("uptime") or 0)
+    wait_for_address(job, machine, deadline=max(AGENT_DEADLINE - up, AGENT_LEAST))
     if just_started:
         job.session.boot = job.access.clock.monotonic() - began
     with _connect(job, machine) as shell:
@@ -52,7 +53,7 @@ def wait_until_ready(job: Job, machine: Machine, *, just_started: bool) -> None:
         )
 
 
-def wait_for_address(job: Job, machine: Machine) -> None:
+def wait_for_address(job: Job, machine: Machine, *, deadline: float = AGENT_DEADLINE) -> None:
     """Wait until the guest agent answers and names the address that was asked for."""
     seen: list[str] = []
 
@@ -64,7 +65,7 @@ def wait_for_address(job: Job, machine: Machine) -> None:
     job.wait(
         probe,
         what=f"the guest agent answers with the address {machine.address}",
-        deadline=AGENT_DEADLINE,
+        deadline=deadline,
         every=1.0,
         last=lambda: ", ".join(seen) or "nothing",
         causes="look at the VM's console. No answer: qemu-guest-agent is missing in the template, or the VM does "

@@ -88,7 +88,7 @@ class Job:
         is_done: Callable[[], bool],
         deadline: float = TASK_DEADLINE,
         passing: tuple[Trouble, ...] = (),
-        patient: bool = True,
+        patience: float = WRITE_DEADLINE,
     ) -> None:
         """Send a write until it has taken effect, and wait for its task.
 
@@ -100,7 +100,7 @@ class Job:
             is_done: whether the effect is there, read now.
             deadline: lab seconds for the task.
             passing: refusals that are raised as they are, for the caller to handle.
-            patient: whether an operation that holds the VM is waited for.
+            patience: lab seconds that a lock, or an operation that holds the VM, is waited for.
 
         Raises:
             StepFailed: it was refused, the task failed, or a lock stayed.
@@ -109,10 +109,10 @@ class Job:
         what = f"VM {self.name}: {doing}"
         try:
             retry(
-                lambda: self._once(what, call, is_done, deadline, patient=patient),
+                lambda: self._once(what, call, is_done, deadline),
                 on=_AgainError,
                 clock=self.access.clock,
-                deadline=WRITE_DEADLINE,
+                deadline=patience,
                 pause=2.0,
             )
         except _AgainError as exc:
@@ -122,9 +122,7 @@ class Job:
                 raise
             raise explain(exc, what) from exc
 
-    def _once(
-        self, what: str, call: Callable[[], Any], is_done: Callable[[], bool], deadline: float, *, patient: bool
-    ) -> None:
+    def _once(self, what: str, call: Callable[[], Any], is_done: Callable[[], bool], deadline: float) -> None:
         try:
             answer = call()
             if isinstance(answer, str) and answer.startswith("UPID:"):
@@ -132,7 +130,7 @@ class Job:
                 for warning in end.warnings:
                     self.step.say(f"warning: {warning}", upid=answer)
         except ProxmoxError as exc:
-            if exc.trouble is Trouble.BUSY or (exc.trouble is Trouble.LOCKED and patient):
+            if exc.trouble in (Trouble.BUSY, Trouble.LOCKED):
                 self.step.say(f"waits: {exc.reason}")
                 raise _AgainError(exc) from exc
             if exc.trouble is Trouble.UNKNOWN:

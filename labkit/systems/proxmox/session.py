@@ -96,26 +96,26 @@ class Vmids:
         """Return the VMID that a missing VM gets; the same one each time it is asked for."""
         with self._guard:
             if name not in self._given:
-                self._give_out()
+                self._give_out(name)
             return self._given[name]
 
     def another(self, name: str) -> int:
         """Return another VMID, because somebody else took the one that was given out."""
         with self._guard:
             self._refused.add(self._given.pop(name))
-            self._give_out()
+            self._give_out(name)
             return self._given[name]
 
-    def _give_out(self) -> None:
+    def _give_out(self, wanted: str) -> None:
         if not self._lowest:
             self._lowest = int(self._session.writer.get("cluster/nextid"))
         vms = self._session.list_vms()
-        names = {vm.name for vm in vms}
+        there = {vm.name for vm in vms if vm.lock != "clone"} - {wanted}
         fixed = {vm.vmid for vm in self._lab.vms.values() if vm.vmid is not None}
         used = {vm.vmid for vm in vms} | fixed | self._refused | set(self._given.values())
         free = self._lowest
         for machine in self._lab.machines:
-            if machine.name in self._given or (machine.name in names and machine.name not in self._waiting(vms)):
+            if machine.name in self._given or machine.name in there:
                 continue
             if machine.vmid is not None:
                 self._given[machine.name] = machine.vmid
@@ -124,12 +124,6 @@ class Vmids:
                 free += 1
             self._given[machine.name] = free
             used.add(free)
-
-    @staticmethod
-    def _waiting(vms: tuple[VmRow, ...]) -> set[str]:
-        """Names whose only VM is a clone that died: they need another VMID."""
-        alive = {vm.name for vm in vms if vm.lock != "clone"}
-        return {vm.name for vm in vms if vm.lock == "clone"} - alive
 
 
 def session_of(lab: Lab, access: Access) -> Session:
