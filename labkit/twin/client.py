@@ -217,13 +217,12 @@ def _tail(folder: Path) -> str:
 
 
 def _alive(pid: int) -> bool:
+    """Tell whether a process runs; one that has ended and was not waited for does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
         return False
-    except PermissionError:
-        return True
-    return True
+    return state != "Z"
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

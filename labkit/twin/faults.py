@@ -76,12 +76,7 @@ _ALL = (
           ("N",)),
 )  # fmt: skip
 FAULTS: dict[str, Fault] = {fault.name: fault for fault in _ALL}
-"""Every fault of this part of the twin, by name; other parts add theirs with `register`."""
-
-
-def register(fault: Fault) -> None:
-    """Add a fault of another part of the twin."""
-    FAULTS[fault.name] = fault
+"""Every fault of the twin, by name."""
 
 
 @dataclass

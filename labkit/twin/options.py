@@ -36,6 +36,8 @@ class Pace:
     """Any other task."""
     lock_wait: float = 10.0
     """How long a request waits for the lock of a configuration."""
+    clone_lock_wait: float = 1.0
+    """How long a clone waits for that of its template."""
     k3s_download: float = 10.0
     """Fetching the k3s binary on a guest."""
     k3s_start: float = 12.0

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import textwrap
+
 import pyrage
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import SSHPublicKeyTypes
 
 from labkit.lab.models import Lab
 from labkit.lab.references import walk_references
@@ -41,16 +45,29 @@ def _age_key(text: str) -> str:
 
 
 def ssh_private_key(secret: bytes) -> str:
-    """Return an ed25519 private key in OpenSSH's format, made from 32 bytes."""
-    return (
-        Ed25519PrivateKey.from_private_bytes(secret)
-        .private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
-        .decode()
-    )
+    """Return an ed25519 private key in OpenSSH's format, made from 32 bytes; the same text every time."""
+    private = Ed25519PrivateKey.from_private_bytes(secret)
+    public = _public_line(private.public_key()).split()[1]
+    blob = base64.b64decode(public)
+    raw = private.public_key().public_bytes_raw()
+    # cryptography's own writer has random check bytes, so the few fields are put together here.
+    inner = secret[:4] * 2 + blob + _field(secret + raw) + _field(b"")
+    inner += bytes(range(1, 1 + -len(inner) % 8))
+    nothing = _field(b"none") + _field(b"none") + _field(b"")
+    whole = b"openssh-key-v1\0" + nothing + (1).to_bytes(4, "big") + _field(blob) + _field(inner)
+    text = "\n".join(textwrap.wrap(base64.b64encode(whole).decode(), 70))
+    return f"-----BEGIN OPENSSH PRIVATE KEY-----\n{text}\n-----END OPENSSH PRIVATE KEY-----\n"
+
+
+def _field(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + data
+
+
+def _public_line(key: SSHPublicKeyTypes) -> str:
+    return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
 
 
 def ssh_public_key(private: str, comment: str = "") -> str:
     """Return the public half of an OpenSSH private key as one line."""
     key = serialization.load_ssh_private_key(private.encode(), password=None)
-    line = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return f"{line.decode()} {comment}".strip()
+    return f"{_public_line(key.public_key())} {comment}".strip()

@@ -151,6 +151,7 @@ class Files:
         place = self.locate(path, follow=False)
         self.check_write(place, user)
         place.symlink_to(target)
+        self.own(place, user, new=True)
         note_change()
 
     def chmod(self, path: str, mode: int, user: str = "root") -> None:
@@ -171,7 +172,8 @@ class Files:
 
     def mode(self, place: Path) -> int:
         """Return the mode of a real path, as the guest sees it."""
-        return self._modes.get(self.name(place), 0o755 if place.is_dir() else 0o644)
+        plain = place.is_symlink() or not place.is_dir()
+        return self._modes.get(self.name(place), 0o644 if plain else 0o755)
 
     def owner(self, place: Path) -> str:
         """Return the user who owns a real path; a home belongs to its user."""
@@ -206,7 +208,7 @@ class Files:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.name(place))
         if user == "root":
             return
-        if place.exists():
+        if os.path.lexists(place):
             allowed = self.owner(place) == user or bool(self.mode(place) & 0o002)
         else:
             allowed = self.owner(place.parent) == user or self.name(place.parent) in _SHARED

@@ -22,6 +22,7 @@ _OPERATORS = frozenset({"&&", "||", ";", "|", "\n", ";\n"})
 _REDIRECTIONS = frozenset({">", ">>", "<", ">&", "&>"})
 _ASSIGNMENT = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*=")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+|\?))")
+_MARKS = {"$": "\ue000", "`": "\ue001"}
 _BUILT_IN = frozenset({"export", "set", "cd", "exit", "exec", ":"})
 
 
@@ -108,6 +109,7 @@ def _input(stdin: bytes | Stdin) -> Stdin:
 
 
 def _split(text: str) -> list[str]:
+    text = _protect(text)
     if "$(" in text or "`" in text:
         raise ValueError("substitutions are not known to this shell")
     lexer = shlex.shlex(text.replace("\\\n", " "), posix=True, punctuation_chars="&|;<>\n")
@@ -116,6 +118,20 @@ def _split(text: str) -> list[str]:
     for word in lexer:
         words.extend(["\n"] if word.strip("\n;") == "" and "\n" in word else [word])
     return words
+
+
+def _protect(text: str) -> str:
+    """Put marks in place of what single quotes and backslashes take the meaning of."""
+    out, quote, escaped = [], "", False
+    for letter in text:
+        literal = escaped or quote == "'"
+        out.append(_MARKS.get(letter, letter) if literal else letter)
+        escaped = letter == "\\" and not literal
+        if letter == quote and not escaped and not (literal and quote != "'"):
+            quote = ""
+        elif letter in "'\"" and not quote and not literal:
+            quote = letter
+    return "".join(out)
 
 
 def _chains(words: list[str]) -> list[tuple[str, list[_Simple]]]:
@@ -244,4 +260,7 @@ def _expand(session: Session, word: str) -> str:
         name = match[1] or match[2]
         return str(session.status) if name == "?" else session.env.get(name, "")
 
-    return _VARIABLE.sub(value, word)
+    word = _VARIABLE.sub(value, word)
+    for letter, mark in _MARKS.items():
+        word = word.replace(mark, letter)
+    return word

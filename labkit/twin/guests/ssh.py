@@ -87,7 +87,6 @@ class SshDoor:
             sftp_factory=lambda channel: JailedSftp(channel, self.guest),
             encoding=None,
             login_timeout=_LOGIN_SECONDS,
-            server_version="OpenSSH_9.6p1",
             config=[],
             agent_forwarding=False,
         )

@@ -40,13 +40,13 @@ class Clones:
         core, source = self._core, self._core.vm(call)
         self._check_rights(call, source)
         if core.world.faults.strike("template-locked"):
-            await core.world.clock.sleep(core.world.pace.lock_wait)
+            await core.world.clock.sleep(core.world.pace.clone_lock_wait)
             raise lock_timeout(source.vmid)
         source.need_unlocked()
         target = call.text("target", call.node)
         if target != call.node:
             raise PveError(500, f"can't clone VM to node '{target}' (VM uses local storage)")
-        lock = await core.lock(source.vmid)
+        lock = await core.lock(source.vmid, core.world.pace.clone_lock_wait)
         begin = core.world.clock.monotonic()
         try:
             new = await self._begin(call, source)

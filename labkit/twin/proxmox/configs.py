@@ -110,7 +110,7 @@ class Configs:
             values[key] = self._with_mac(vm, key, str(values[key]))
         if "tags" in values:
             values["tags"] = ";".join(sorted({tag.lower() for tag in _split(str(values["tags"]))}))
-        lock = await self._core.lock(vm.vmid)
+        lock = await self._core.lock(vm.vmid, self._core.world.pace.lock_wait)
         try:
             await self._core.pve.ask("PUT", self._core.path(vm, "/config"), values)
             if vm.running:

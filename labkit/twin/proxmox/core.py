@@ -60,12 +60,11 @@ class Core:
             return "OK"
         return str((await self.pve.ask("GET", f"/nodes/{home}/tasks/{upid}/status"))["exitstatus"])
 
-    async def lock(self, vmid: int) -> asyncio.Lock:
-        """Take the lock of a configuration; raise the time-out of Proxmox when it stays taken."""
+    async def lock(self, vmid: int, wait: float) -> asyncio.Lock:
+        """Take the lock of a configuration; raise the time-out of Proxmox after `wait` twin seconds."""
         lock = self.busy.setdefault(vmid, asyncio.Lock())
-        seconds = self.world.pace.lock_wait * self.world.clock.scale
         try:
-            await asyncio.wait_for(lock.acquire(), seconds)
+            await asyncio.wait_for(lock.acquire(), wait * self.world.clock.scale)
         except TimeoutError:
             raise lock_timeout(vmid) from None
         return lock

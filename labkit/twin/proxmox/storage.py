@@ -15,6 +15,7 @@ LOCAL = "local"
 _LOCAL_SIZE = 94 * GIB
 _LOCAL_USED = 11 * GIB
 _SPARE = 1.5
+_LEAST_GIB = 256
 
 
 def storage_type(name: str) -> str:
@@ -97,8 +98,8 @@ class Storages:
         return total, min(used, total)
 
     def _size(self, node: str, name: str) -> int:
-        """A disk that has room for the lab's VMs of this host and half as much again, in steps of 64 GiB."""
+        """Room for the lab's VMs of this host and half as much again, in steps of 64 GiB."""
         if name == LOCAL and self.names(node) != (LOCAL,):
             return _LOCAL_SIZE
         wanted = sum(machine.disk for machine in self.lab.machines if machine.host == node) / 1024
-        return (int(wanted * _SPARE + 64) // 64 + 1) * 64 * GIB
+        return max((int(wanted * _SPARE + 64) // 64 + 1) * 64, _LEAST_GIB) * GIB
