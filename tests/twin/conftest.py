@@ -151,6 +151,19 @@ def ssh(twin: TwinHandle, address: str, *lines: str, **more: Any) -> list[tuple[
 
 
 @pytest.fixture(scope="session")
+def _slow_twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwinHandle]:
+    twin = start_twin(LAB, state=tmp_path_factory.mktemp("slow"), scale=0.06, parent=os.getpid())
+    yield twin
+    twin.stop(remove=True)
+
+
+@pytest.fixture
+def slow_api(_slow_twin: TwinHandle) -> Api:
+    """A twin that is slow enough to look at something while it goes on."""
+    return Api(_slow_twin)
+
+
+@pytest.fixture(scope="session")
 def lab_file() -> Path:
     return LAB
 

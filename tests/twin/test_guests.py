@@ -120,7 +120,8 @@ def test_a_key_that_cloud_init_was_not_given_does_not_open(twin: TwinHandle, api
         ssh(twin, "10.20.0.81", "true")
 
 
-def test_cloud_init_can_be_waited_for(api: Api) -> None:
+def test_cloud_init_can_be_waited_for(slow_api: Api) -> None:
+    api = slow_api
     vmid, _ = api.clone("fresh")
     path = f"/nodes/north/qemu/{vmid}"
     api.data("PUT", f"{path}/config", agent="1", ipconfig0="ip=10.20.0.82/24")

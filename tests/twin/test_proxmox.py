@@ -22,7 +22,8 @@ def test_templates_and_vms_are_where_the_lab_says(api: Api) -> None:
     assert rows["alpha"]["maxdisk"] == 20 * 1024**3
 
 
-def test_a_clone_takes_time_and_holds_its_lock(api: Api) -> None:
+def test_a_clone_takes_time_and_holds_its_lock(slow_api: Api) -> None:
+    api = slow_api
     vmid = int(api.get("/cluster/nextid"))
     path = f"/nodes/north/qemu/{vmid}"
     api.twin.reset()
@@ -43,7 +44,8 @@ def test_a_clone_takes_time_and_holds_its_lock(api: Api) -> None:
     assert api.twin.status()["clones"] == {"count": 1, "side_by_side": 1, "running": 0}
 
 
-def test_two_clones_of_one_template_wait_for_each_other_and_two_templates_do_not(api: Api) -> None:
+def test_two_clones_of_one_template_wait_for_each_other_and_two_templates_do_not(slow_api: Api) -> None:
+    api = slow_api
     api.twin.reset()
     upids = [
         api.data("POST", f"/nodes/{node}/qemu/{template}/clone", newid=vmid, name=f"pair-{vmid}", full=1)
@@ -134,7 +136,8 @@ def test_cloud_init_is_dumped_from_the_configuration(api: Api) -> None:
     assert api.refusal("GET", f"{path}/cloudinit/dump", type="all")[0] == 400
 
 
-def test_the_agent_answers_only_after_the_boot_of_a_vm_that_has_one(api: Api) -> None:
+def test_the_agent_answers_only_after_the_boot_of_a_vm_that_has_one(slow_api: Api) -> None:
+    api = slow_api
     vmid, _ = api.clone("agentless")
     path = f"/nodes/north/qemu/{vmid}"
     assert api.refusal("POST", f"{path}/agent/ping") == (500, f"VM {vmid} is not running")
@@ -172,7 +175,8 @@ def test_a_deleted_vm_leaves_nothing_and_its_id_is_free(api: Api) -> None:
     assert ssh(api.twin, "10.20.0.64", "cat mark")[0][0] == 1
 
 
-def test_a_backup_locks_its_vm_and_is_listed(api: Api) -> None:
+def test_a_backup_locks_its_vm_and_is_listed(slow_api: Api) -> None:
+    api = slow_api
     vmid, _ = api.clone("saved")
     upid = api.data("POST", "/nodes/north/vzdump", vmid=vmid, storage="local")
     until(lambda: api.get(f"/nodes/north/qemu/{vmid}/config").get("lock"))
