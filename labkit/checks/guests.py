@@ -40,7 +40,7 @@ def guests_are_fit(lab: Lab) -> Check:
 
 def check_guests(lab: Lab, facts: GuestFacts, k3s: K3sFacts, only: tuple[str, ...] = ()) -> Iterator[Finding]:
     """Say what keeps k3s from the machines, and what a person should know about them."""
-    yield from check_token(facts)
+    yield from check_token(lab, facts)
     yield from check_vip(lab, k3s)
     middle, ca = _middle(facts), cluster_ca(lab, facts, k3s)
     for machine in lab.machines:
@@ -57,8 +57,12 @@ def check_guests(lab: Lab, facts: GuestFacts, k3s: K3sFacts, only: tuple[str, ..
             yield from _check_ports(machine, guest)
 
 
-def check_token(facts: GuestFacts) -> Iterator[Finding]:
-    """Say what is wrong with the form of the lab's token."""
+def check_token(lab: Lab, facts: GuestFacts) -> Iterator[Finding]:
+    """Say what is wrong with the lab's token: it is not there, or has a form that k3s does not take."""
+    if facts.token is TokenForm.MISSING:
+        kept = lab.k3s.token.partition(":")[0] in ("file", "keyring")
+        make, remedy = (info, "bootstrap-k3s stores it there") if kept else (error, "set it: `openssl rand -hex 32`")
+        yield make("k3s.token", "k3s.token", f"the cluster's token at {lab.k3s.token}", "none", remedy)
     if facts.token is TokenForm.FULL:
         yield error("k3s.token", "k3s.token", "the short form of the token", "the full form (K10...)",
                     "keep only what stands after `::server:`: the first server takes no other")  # fmt: skip
