@@ -7,7 +7,10 @@ from pathlib import Path
 
 import typer
 
+from labkit.commands.check_repo import check_repo
+
 check = typer.Typer(name="check", help="Check files: nothing is contacted, nothing is changed.", no_args_is_help=True)
+check.command("repo")(check_repo)
 
 
 @check.callback()

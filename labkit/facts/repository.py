@@ -60,8 +60,9 @@ class Resource:
 
     @property
     def label(self) -> str:
-        """`Deployment default/karakeep`, for people."""
-        return f"{self.kind} {self.namespace}/{self.name}"
+        """`Deployment default/karakeep`, for people; without a namespace when it carries none."""
+        namespace = _text(dig(self.tree, "metadata", "namespace"))
+        return f"{self.kind} {namespace}/{self.name}" if namespace else f"{self.kind} {self.name}"
 
     @property
     def annotations(self) -> Mapping[str, str]:
@@ -188,9 +189,9 @@ class Build:
         return f"{self.source.namespace}/{self.source.name}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cluster:
-    """One entry point of Flux and all Kustomizations that follow from it."""
+    """One entry point of Flux and all Kustomizations that follow from it; each is equal to itself only."""
 
     name: str
     builds: tuple[Build, ...]
