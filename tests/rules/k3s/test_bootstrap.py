@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ def test_new_machines_become_one_cluster_in_order(lab: Lab, seen: Any) -> None:
     agents = [f"agent/{m.name}/create" for m in lab.machines if m.role == "agent"]
     assert ids(plan) == [*servers, *agents, "cluster/homelab/act", "kubeconfig/homelab/create"]
     assert change(plan, servers[0]).after["joins"] == "a new cluster"
-    for before, later in zip(servers, servers[1:], strict=False):
+    for before, later in itertools.pairwise(servers):
         assert change(plan, later).needs == (before,)
         assert change(plan, later).after["joins"] == "https://192.168.5.20:6443"
     for agent in agents:
