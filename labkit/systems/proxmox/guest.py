@@ -93,7 +93,8 @@ def _connect(job: Job, machine: Machine) -> ssh.Shell:
         what=f"log in by SSH as {job.lab.guests.user}",
         deadline=SSH_DEADLINE,
         last=lambda: said[0] if said else "nothing",
-        causes="look at the VM's console: does sshd run, and did cloud-init make the user with labkit's key?",
+        causes="look at the VM's console: does sshd run, did cloud-init make the user with labkit's key? Another "
+        "host key: does another machine answer at that address?",
     )
 
 
