@@ -61,6 +61,12 @@ _MESSAGES: tuple[tuple[str, str, str, str], ...] = (
         "put the cluster's token where k3s.token points; if the node holds leftovers, " + _REBUILD,
     ),
     (
+        "leftovers",
+        r"newer than datastore and could cause a cluster outage",
+        "the node holds certificates of an earlier installation",
+        _REBUILD,
+    ),
+    (
         "token-form",
         r"failed to normalize (?:server )?token",
         "the token has a form that k3s does not take",
@@ -174,7 +180,7 @@ KNOWN = tuple(name for name, *_ in _MESSAGES)
 """The ids of all causes that a log can tell, the surest first."""
 
 
-_LASTING = frozenset({"other-token", "wrong-token", "token-form", "other-cluster", "name-taken", "password-rejected",
+_LASTING = frozenset({"other-token", "leftovers", "wrong-token", "token-form", "other-cluster", "name-taken", "password-rejected",
                       "critical-mismatch", "removed-member", "port-taken", "disk-full"})  # fmt: skip
 
 

@@ -9,6 +9,8 @@ from labkit.facts.diagnosis import KNOWN, Evidence, explain, lasting_cause, matc
 LINES = {
     "other-token": 'level=fatal msg="starting kubernetes: preparing server: bootstrap data already found and encrypted '
     'with different token"',
+    "leftovers": 'level=fatal msg="/var/lib/rancher/k3s/server/tls/server-ca.crt newer than datastore and could cause '
+    'a cluster outage. Remove the file(s) from disk and restart to be recreated from datastore."',
     "token-form": 'level=fatal msg="Error: preparing server: failed to normalize token; must be in format '
     'K10<CA-HASH>::<USERNAME>:<PASSWORD> or <PASSWORD>"',
     "other-cluster": 'level=fatal msg="token CA hash does not match the Cluster CA certificate hash: 11 != 22"',
