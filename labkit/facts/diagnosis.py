@@ -180,8 +180,10 @@ KNOWN = tuple(name for name, *_ in _MESSAGES)
 """The ids of all causes that a log can tell, the surest first."""
 
 
-_LASTING = frozenset({"other-token", "leftovers", "wrong-token", "token-form", "other-cluster", "name-taken", "password-rejected",
-                      "critical-mismatch", "removed-member", "port-taken", "disk-full"})  # fmt: skip
+_LASTING = frozenset({
+    "other-token", "wrong-token", "token-form", "other-cluster", "leftovers", "name-taken", "password-rejected",
+    "critical-mismatch", "removed-member", "port-taken", "disk-full",
+})  # fmt: skip
 
 
 def match_causes(log: str, evidence: Evidence = Evidence()) -> tuple[Cause, ...]:
