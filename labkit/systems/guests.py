@@ -232,7 +232,6 @@ def _install(shell: Shell, packages: Sequence[str]) -> None:
 
 
 def _load(shell: Shell, modules: Sequence[str]) -> None:
-    for name in modules:
-        shell.run(("modprobe", "--", name), sudo=True)
+    shell.run(("modprobe", "-a", "--", *modules), sudo=True)
     text = "# Kept by labkit: what Longhorn needs.\n" + "".join(f"{name}\n" for name in modules)
-    shell.write_file(_MODULES_FILE, text.encode(), mode=0o644)
+    shell.run(("tee", _MODULES_FILE), sudo=True, stdin=text.encode())
