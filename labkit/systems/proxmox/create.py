@@ -19,7 +19,6 @@ from labkit.systems.proxmox.job import Job, find_vm, list_vms
 from labkit.systems.proxmox.power import destroy, make_stopped, start
 
 CLONE_DEADLINE = 3600.0
-LITTLE_PATIENCE = 5.0
 TRIES = 20
 CLONING = ("# qmclone temporary file", "qmclone temporary file")
 """What Proxmox itself writes into the notes while it clones."""
@@ -166,7 +165,7 @@ def _remove_dead(job: Job, vm: VmRow) -> None:
             "removing its dead clone",
             lambda: job.client.delete(f"nodes/{vm.node}/qemu/{vm.vmid}", purge=1),
             is_done=lambda: all(row.vmid != vm.vmid for row in list_vms(job)),
-            patience=LITTLE_PATIENCE,
+            patience=0,
         )
     except LabError as exc:
         command = f"qm unlock {vm.vmid} && qm destroy {vm.vmid}"

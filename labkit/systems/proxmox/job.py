@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 WRITE_DEADLINE = 180.0  # lab seconds that a write is tried again while something else holds a lock
 TASK_DEADLINE = 600.0  # lab seconds for a task that has no deadline of its own
+LEAST = 5.0  # real seconds of any deadline, however fast the lab's time runs
 SETTLE = 10.0  # lab seconds in which a call of unknown outcome may still take effect
 
 
@@ -100,7 +101,7 @@ class Job:
             is_done: whether the effect is there, read now.
             deadline: lab seconds for the task.
             passing: refusals that are raised as they are, for the caller to handle.
-            patience: lab seconds that a lock, or an operation that holds the VM, is waited for.
+            patience: lab seconds that a lock, or an operation that holds the VM, is waited for; 0 for not at all.
 
         Raises:
             StepFailed: it was refused, the task failed, or a lock stayed.
@@ -112,8 +113,9 @@ class Job:
                 lambda: self._once(what, call, is_done, deadline),
                 on=_AgainError,
                 clock=self.access.clock,
-                deadline=patience,
+                deadline=self.stretch(patience),
                 pause=2.0,
+                attempts=None if patience else 1,
             )
         except _AgainError as exc:
             raise explain(exc.error, what) from exc.error
@@ -126,7 +128,7 @@ class Job:
         try:
             answer = call()
             if isinstance(answer, str) and answer.startswith("UPID:"):
-                end = self.session.tasks.wait(answer, what=what, deadline=deadline)
+                end = self.session.tasks.wait(answer, what=what, deadline=self.stretch(deadline))
                 for warning in end.warnings:
                     self.step.say(f"warning: {warning}", upid=answer)
         except ProxmoxError as exc:
@@ -164,7 +166,12 @@ class Job:
                     return None
                 raise explain(exc, f"VM {self.name}: {options['what']}") from exc
 
-        return self.access.wait(ask, **{**options, "what": f"VM {self.name}: {options['what']}"})
+        what, deadline = f"VM {self.name}: {options['what']}", self.stretch(options["deadline"])
+        return self.access.wait(ask, **{**options, "what": what, "deadline": deadline})
+
+    def stretch(self, seconds: float) -> float:
+        """Return lab seconds that are never less than a few real ones: a busy machine is no fault of the lab."""
+        return max(seconds, LEAST / self.access.clock.scale)
 
     def fail(self, expected: str, got: str, next_step: str) -> LabError:
         """Make the error of a step that did not succeed."""
