@@ -33,6 +33,10 @@ class Endpoints:
         """Return the port of a reserved `host:port`."""
         return int(self._held[name].getsockname()[1])
 
+    def port_of(self, name: str) -> int | None:
+        """Return the port of a `host:port`, None when nobody has reserved it."""
+        return self.port(name) if name in self._held else None
+
     def listen(self, name: str) -> socket.socket:
         """Return a listening socket for a `host:port`, reserved now if it was not; the caller closes it."""
         self.reserve(name)

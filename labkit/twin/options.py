@@ -11,7 +11,7 @@ DEFAULT_SCALE = 0.02
 
 Version = Literal["8.4", "9.1"]
 VERSIONS: tuple[Version, ...] = ("8.4", "9.1")
-SCENARIOS = ("empty", "provisioned")
+SCENARIOS = ("empty", "provisioned", "k3s")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from labkit.lab.loader import load_lab
 from labkit.twin.options import Options
@@ -16,6 +17,9 @@ from labkit.twin.proxmox.daemon import Daemon
 from labkit.twin.scenarios import fakepve_guests, make_vms
 from labkit.twin.state import CONNECT, SECRETS, TWIN, write_json
 from labkit.twin.world import World, make_world
+
+if TYPE_CHECKING:
+    from labkit.twin.k3s.system import K3s
 
 _SSH = "labkit.twin.guests.ssh"
 """Slow to import, and not needed before the first guest boots."""
@@ -46,6 +50,7 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     # fakepve comes up while the rest is imported.
     from labkit.twin.control import Control  # noqa: PLC0415
     from labkit.twin.guests import Guests  # noqa: PLC0415
+    from labkit.twin.k3s.system import K3s  # noqa: PLC0415
     from labkit.twin.person import Person  # noqa: PLC0415
     from labkit.twin.proxmox.fakepve import FakePve  # noqa: PLC0415
     from labkit.twin.proxmox.system import Proxmox  # noqa: PLC0415
@@ -54,18 +59,29 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
         import_module(_SSH)
     guests = Guests(world)
     proxmox = Proxmox(world, FakePve(daemon), guests, vms)
+    k3s = K3s(world, guests)
     control = Control(world, Person(proxmox), stopped)
     world.endpoints.reserve(*(f"{machine.address}:22" for machine in world.lab.machines))
+    k3s.reserve()
     write_json(state / SECRETS, world.secrets)
     try:
         await proxmox.start()
+        await _set_the_scene(world.options.scenario, k3s)
         _tell(world, await control.start())
         await asyncio.gather(stopped.wait(), asyncio.to_thread(import_module, _SSH))
     finally:
         (state / TWIN).unlink(missing_ok=True)
         await control.stop()
         await guests.stop()
+        await k3s.stop()
         await proxmox.stop()
+
+
+async def _set_the_scene(scenario: str, k3s: K3s) -> None:
+    if scenario == "k3s":
+        from labkit.twin.k3s.scenario import build  # noqa: PLC0415
+
+        await build(k3s)
 
 
 def _tell(world: World, control: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -60,7 +61,8 @@ _QUESTIONS = frozenset({"is-active", "is-failed", "is-enabled", "show", "status"
 
 @command("journalctl")
 async def _journalctl(run: Run) -> Result:
-    lines = run.guest.units.journal(run.value("-u", "--unit"))
+    since = _moment(run.value("--since", "-S"))
+    lines = [line for line in run.guest.units.journal(run.value("-u", "--unit")) if line[0] >= since]
     count = run.value("-n", "--lines", default="all")
     shown = lines if count == "all" else lines[-int(count) :] if int(count) else []
     if not shown:
@@ -68,6 +70,13 @@ async def _journalctl(run: Run) -> Result:
     kind = run.value("-o", "--output", default="short")
     unit = run.value("-u", "--unit").removesuffix(".service")
     return say("\n".join(_line(run, unit, moment, text, kind) for moment, text in shown))
+
+
+def _moment(text: str) -> float:
+    """Read `@seconds` or a date; 0 for none."""
+    if text.startswith("@"):
+        return float(text[1:])
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() if text else 0.0
 
 
 def _line(run: Run, unit: str, moment: float, text: str, kind: str) -> str:
@@ -132,6 +141,9 @@ async def _change(run: Run, action: str, units: list[tuple[str, Unit | None]]) -
         if unit is None:
             full = name if "." in name else f"{name}.service"
             return complain(f"Failed to {action} {full}: Unit {full} not found.", 5)
+        if run.has("--no-block"):
+            run.guest.spawn(_act_alone(run, action, unit))
+            continue
         try:
             await _act(run, action, unit)
         except UnitError:
@@ -139,6 +151,12 @@ async def _change(run: Run, action: str, units: list[tuple[str, Unit | None]]) -
                     f'See "systemctl status {unit.name}" and "journalctl -xeu {unit.name}" for details.')  # fmt: skip
             return complain(text, 1)
     return Result()
+
+
+async def _act_alone(run: Run, action: str, unit: Unit) -> None:
+    """Do it with nobody waiting for the end."""
+    with contextlib.suppress(UnitError):
+        await _act(run, action, unit)
 
 
 async def _act(run: Run, action: str, unit: Unit) -> None:

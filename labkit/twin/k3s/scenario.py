@@ -1,0 +1,111 @@
+"""The scenario `k3s`: the cluster as the runbook would have made it, through the same actors, without their delays."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path, PurePosixPath
+
+import yaml
+
+from labkit.lab.k3sconfig import api_url, render_config, wanted_config
+from labkit.lab.models import Machine
+from labkit.twin.guests.guest import Guest
+from labkit.twin.k3s import places
+from labkit.twin.k3s.script import binary, stub, unit_text
+from labkit.twin.k3s.server import Server
+from labkit.twin.k3s.snapshots import SCHEDULED, save_snapshot
+from labkit.twin.k3s.system import K3s
+from labkit.twin.state import write_whole
+
+_PACKAGES = {"open-iscsi": "2.1.9-3ubuntu5", "nfs-common": "1:2.6.4-3ubuntu5"}
+_PATIENCE = 30.0
+"""Real seconds for a machine to come up; it takes milliseconds."""
+
+
+async def build(k3s: K3s) -> None:
+    """Have every machine of the lab in one cluster, all nodes Ready and all members voting."""
+    lab = k3s.world.lab
+    token = k3s.world.secrets[lab.k3s.token]
+    first = lab.servers[0]
+    k3s.at_once = True
+    for machine in sorted(lab.machines, key=lambda machine: machine.role):
+        guest = k3s.guests.named(machine.name)
+        if guest is None or guest.phase != "up":
+            continue
+        join = None if machine.name == first.name else api_url(first.address)
+        if machine.role == "agent":
+            continue
+        await _come_up(k3s, guest, machine, render_config(wanted_config(lab, machine, join), token))
+    agents = [(guest, m) for m in lab.machines if m.role == "agent" and (guest := k3s.guests.named(m.name)) is not None]
+    await asyncio.gather(*(
+        _come_up(k3s, guest, machine, render_config(wanted_config(lab, machine, api_url(first.address)), token))
+        for guest, machine in agents if guest.phase == "up"
+    ))  # fmt: skip
+    k3s.at_once = False
+    _save_snapshots(k3s)
+    _keep_kubeconfig(k3s, first)
+
+
+async def _come_up(k3s: K3s, guest: Guest, machine: Machine, config: str) -> None:
+    """Put the files of k3s on a guest, start it, and wait until its node is ready and its member votes."""
+    _furnish(guest)
+    files, role = guest.files, machine.role
+    files.put(places.CONFIG, config, mode=0o600)
+    files.put(places.BINARY, binary(k3s.world.lab.k3s.version), mode=0o755)
+    for name in ("kubectl", "crictl", "ctr"):
+        files.link("k3s", f"/usr/local/bin/{name}")
+    for name in ("k3s-killall.sh", "k3s-uninstall.sh" if role == "server" else "k3s-agent-uninstall.sh"):
+        files.put(f"/usr/local/bin/{name}", stub(name), mode=0o755)
+    unit = f"/etc/systemd/system/{places.UNITS[role]}.service"
+    files.put(f"{unit}.env", "", mode=0o600)
+    files.put(unit, unit_text(role, []))
+    host = k3s.host(guest)
+    host.follow_units()
+    await guest.units.start(host.service(role).unit)
+    async with asyncio.timeout(_PATIENCE):
+        while not _is_ready(k3s, machine):  # noqa: ASYNC110  # it takes a few turns of the loop
+            await asyncio.sleep(0)
+
+
+def _is_ready(k3s: K3s, machine: Machine) -> bool:
+    cluster = k3s.cluster
+    node = cluster.nodes.get(machine.name) if cluster else None
+    return node is not None and node.is_ready and node.voter in {None, True}
+
+
+def _furnish(guest: Guest) -> None:
+    """Install what Longhorn needs on every node."""
+    guest.packages.update(_PACKAGES)
+    guest.modules.update({"iscsi_tcp", "br_netfilter"})
+    guest.files.put("/etc/modules-load.d/labkit.conf", "# Kept by labkit: what Longhorn needs.\niscsi_tcp\n")
+
+
+def _save_snapshots(k3s: K3s) -> None:
+    """Leave the last scheduled snapshot on every server."""
+    moment = k3s.world.clock.now()
+    for guest in k3s.guests:
+        run = k3s.host(guest).run
+        if isinstance(run, Server):
+            save_snapshot(run, run.settings, SCHEDULED, moment=moment - moment % 21600)
+
+
+def _keep_kubeconfig(k3s: K3s, first: Machine) -> None:
+    """Put the context of the lab into the kubeconfig of the twin's user."""
+    lab, guest = k3s.world.lab, k3s.guests.named(first.name)
+    if guest is None or not guest.files.exists(places.KUBECONFIG):
+        return
+    document = yaml.safe_load(guest.files.read(places.KUBECONFIG))
+    cluster, user = document["clusters"][0], document["users"][0]
+    cluster["cluster"]["server"] = api_url(first.address)
+    cluster["name"] = user["name"] = lab.name
+    document["contexts"] = [{"name": lab.name, "context": {"cluster": lab.name, "user": lab.name}}]
+    document["current-context"] = lab.name
+    place = user_file(k3s.world.options.state, lab.k3s.kubeconfig)
+    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_whole(place, yaml.safe_dump(document, sort_keys=False, width=1 << 20))
+
+
+def user_file(state: Path, text: str) -> Path:
+    """Return where a file of the user is on a twin: below its own folder."""
+    parts = [part for part in PurePosixPath(text).parts if part not in {"~", "/", ".."}]
+    return state.joinpath("labkit", "files", *parts)
