@@ -1,12 +1,12 @@
 """The error tree: catch `LabError` to catch everything that labkit raises on purpose.
 
-    LabError
-    ├── InputError    a file or a parameter is wrong; lists every mistake      exit status 2
-    ├── Refused       a guard said no; nothing was written                     exit status 3
-    │   └── NotApproved   the plan waits for a person's approval               exit status 3
-    ├── SystemDown    a system cannot be reached or does not answer            exit status 4
-    ├── StepFailed    a change was tried and did not succeed                   exit status 5
-    └── CheckFailed   a check found something at or above its threshold        exit status 1
+LabError
+├── InputError    a file or a parameter is wrong; lists every mistake      exit status 2
+├── Refused       a guard said no; nothing was written                     exit status 3
+│   └── NotApproved   the plan waits for a person's approval               exit status 3
+├── SystemDown    a system cannot be reached or does not answer            exit status 4
+├── StepFailed    a change was tried and did not succeed                   exit status 5
+└── CheckFailed   a check found something at or above its threshold        exit status 1
 """
 
 from __future__ import annotations

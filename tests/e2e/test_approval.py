@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import MakeTwin, lab_on, provision
 
 from labkit.errors import NotApproved, Refused
 from labkit.run.journal import read_journal
+from tests.e2e.conftest import MakeTwin, lab_on, provision
 
 
 def summary(lab_file: Path) -> dict[str, object]:

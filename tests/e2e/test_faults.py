@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import MakeTwin, provision
 
 from labkit.errors import LabError, Refused, StepFailed, SystemDown
+from tests.e2e.conftest import MakeTwin, provision
 
 OVERCOME = [
     "template-locked:2",

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.e2e.conftest import MakeTwin, provision
 
 # Runs the runbook in a process that kills itself right after the Nth line of its journal.
