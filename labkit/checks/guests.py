@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from statistics import median
 
 from labkit.checks.base import Check, error, info, warning
@@ -28,17 +28,17 @@ _RESERVED = 0.85
 """A kernel keeps a part of the memory for itself: so much of what a VM has is seen at least."""
 
 
-def guests_are_fit(lab: Lab) -> Check:
-    """Return the check that k3s can come to every machine of the lab, or is there already."""
+def guests_are_fit(lab: Lab, *, only: Collection[str] = ()) -> Check:
+    """Return the check that k3s can come to every machine of the lab (or to some only), or is there already."""
     return Check(
         "guests-fit",
-        f"all {len(lab.vms)} machines answer, have the right time, room, free ports, and no leftovers",
+        f"all {len(only) or len(lab.vms)} machines answer, have the right time, room, free ports, and no leftovers",
         ("guests", "k3s"),
-        lambda facts: check_guests(lab, facts["guests"], facts["k3s"]),
+        lambda facts: check_guests(lab, facts["guests"], facts["k3s"], only),
     )
 
 
-def check_guests(lab: Lab, facts: GuestFacts, k3s: K3sFacts, only: tuple[str, ...] = ()) -> Iterator[Finding]:
+def check_guests(lab: Lab, facts: GuestFacts, k3s: K3sFacts, only: Collection[str] = ()) -> Iterator[Finding]:
     """Say what keeps k3s from the machines, and what a person should know about them."""
     yield from check_token(lab, facts)
     yield from check_vip(lab, k3s)

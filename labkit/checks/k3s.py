@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -19,24 +19,32 @@ _SOON = timedelta(days=60)
 _REFUSED = (401, 403)
 
 
-def cluster_is_ready(lab: Lab, *, version: str = "") -> Check:
+def api_answers() -> Check:
+    """Return the check that there is an API, and that it is well."""
+    sentence = "the API answers and is well"
+    return Check("k3s.api", sentence, ("k3s",), lambda facts: _check_up(facts["k3s"]))
+
+
+def cluster_is_ready(lab: Lab, *, version: str = "", only: Collection[str] = ()) -> Check:
     """Return the check that every machine is a ready node with its role, version, zone and address.
 
     Args:
         lab: what is wanted.
         version: the version that all nodes have; not looked at when empty.
+        only: look at these machines only; at all when empty.
     """
+    machines = [machine for machine in lab.machines if not only or machine.name in only]
 
     def find(facts: Mapping[str, Any]) -> Iterator[Finding]:
         k3s: K3sFacts = facts["k3s"]
         yield from _check_up(k3s)
         if k3s.up:
-            for machine in lab.machines:
+            for machine in machines:
                 yield from check_node(machine, k3s.node(machine.name), version)
             yield from check_etcd(lab, k3s)
             yield from check_dns(lab, k3s)
 
-    sentence = f"all {len(lab.vms)} machines are ready nodes, all {len(lab.servers)} etcd members vote, CoreDNS runs"
+    sentence = f"all {len(machines)} machines are ready nodes, all etcd members vote, CoreDNS runs"
     return Check("k3s.ready", sentence, ("k3s",), find)
 
 
