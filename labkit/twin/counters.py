@@ -44,7 +44,7 @@ class Counters:
 
     def view(self) -> dict[str, Any]:
         """Return all numbers as plain data; every system that the twin has is named."""
-        systems = sorted({"proxmox", "guests", *self.requests, *self.writes})
+        systems = sorted({"proxmox", "guests", "kubernetes", *self.requests, *self.writes})
         return {
             "requests": {name: self.requests[name] for name in systems},
             "writes": {name: self.writes[name] for name in systems},

@@ -56,7 +56,7 @@ def test_power_by_hand(twin: TwinHandle, api: Api) -> None:
 def test_nothing_of_it_counts_as_a_write(twin: TwinHandle) -> None:
     twin.reset()
     twin.configure_vm("beta", onboot="1", restart=False)
-    assert twin.status()["writes"] == {"guests": 0, "proxmox": 0}
+    assert twin.status()["writes"] == {"guests": 0, "kubernetes": 0, "proxmox": 0}
 
 
 def test_mistakes_are_told(twin: TwinHandle) -> None:

@@ -156,4 +156,4 @@ def test_counts_begin_anew_after_a_reset(twin: TwinHandle, api: Api) -> None:
     assert twin.status()["requests"]["proxmox"] > 0
     twin.reset()
     assert twin.status()["requests"]["proxmox"] == 0
-    assert twin.status()["writes"] == {"guests": 0, "proxmox": 0}
+    assert twin.status()["writes"] == {"guests": 0, "kubernetes": 0, "proxmox": 0}
