@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from ipaddress import IPv4Network
 from typing import Any
 
 from labkit.twin.kube import custom, status
@@ -53,6 +54,18 @@ class Core:
         for name in NAMESPACES:
             body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
             self.create(Target(self.resource("namespaces")), body, WriteOptions(manager="kube-apiserver"))
+        self._publish_itself(service_cidr)
+
+    def _publish_itself(self, service_cidr: str) -> None:
+        """Make the Service under which pods reach the API."""
+        labels = {"component": "apiserver", "provider": "kubernetes"}
+        port = {"name": "https", "port": 443, "targetPort": 6443}
+        body = {
+            "metadata": {"name": "kubernetes", "labels": labels},
+            "spec": {"clusterIP": str(IPv4Network(service_cidr)[1]), "ports": [port]},
+        }
+        target = Target(self.resource("services"), "default")
+        self.create(target, body, WriteOptions(manager="kube-apiserver"))
 
     def resource(self, key: str) -> Resource:
         """Return a resource by its key; raise ApiError (404) when it is not served."""

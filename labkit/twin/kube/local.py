@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Literal
 
 from labkit.twin.kube import deletion, patching
@@ -16,7 +17,7 @@ from labkit.twin.kube.eviction import evict
 from labkit.twin.kube.options import DeleteOptions, Target, WriteOptions
 from labkit.twin.kube.resources import Resource
 from labkit.twin.kube.status import no_such_resource, success
-from labkit.twin.kube.store import Shelf
+from labkit.twin.kube.store import Change
 
 Propagation = Literal["Background", "Foreground", "Orphan"]
 
@@ -107,24 +108,21 @@ class LocalApi:
 
     async def watch(self, resources: Iterable[str]) -> AsyncIterator[Event]:
         """Yield what is there now as ADDED, then every later change; a resource may come to exist later."""
-        changed = asyncio.Event()
         shelves = {key: self.core.store.shelf(key) for key in resources}
-        places = {key: shelf.end for key, shelf in shelves.items()}
-        first = [Event("ADDED", key, r.object) for key, shelf in shelves.items() for r in shelf.select()]
-        for shelf in shelves.values():
-            shelf.listeners.add(changed.set)
+        events = deque(Event("ADDED", key, r.object) for key, shelf in shelves.items() for r in shelf.select())
+        changed = asyncio.Event()
+        listeners = {key: _listener(key, events, changed) for key in shelves}
+        for key, shelf in shelves.items():
+            shelf.listeners.add(listeners[key])
         try:
-            for event in first:
-                yield event
             while True:
-                for event in _pending(shelves, places):
-                    yield event
-                if all(places[key] == shelf.end for key, shelf in shelves.items()):
-                    changed.clear()
-                    await changed.wait()
+                while events:
+                    yield events.popleft()
+                changed.clear()
+                await changed.wait()
         finally:
-            for shelf in shelves.values():
-                shelf.listeners.discard(changed.set)
+            for key, shelf in shelves.items():
+                shelf.listeners.discard(listeners[key])
 
     def _update(self, resource: str, body: Object, subresource: str) -> Object:
         found = self.core.resource(resource)
@@ -141,14 +139,14 @@ class LocalApi:
         return WriteOptions(manager=self.manager)
 
 
-def _pending(shelves: dict[str, Shelf], places: dict[str, int]) -> list[Event]:
-    """Return the changes since the places, in the order in which they happened, and move the places."""
-    found = []
-    for key, shelf in shelves.items():
-        place = max(places[key], shelf.dropped)
-        found += [(change.revision, key, change) for change in shelf.since(place)]
-        places[key] = shelf.end
-    return [Event(c.type, key, c.record.object) for _, key, c in sorted(found, key=lambda f: f[0])]
+def _listener(key: str, events: deque[Event], changed: asyncio.Event) -> Callable[[Change], None]:
+    """Return what puts the changes of a resource into a watcher's queue, in which none is ever lost."""
+
+    def listen(change: Change) -> None:
+        events.append(Event(change.type, key, change.record.object))
+        changed.set()
+
+    return listen
 
 
 def local_api(core: Core | None = None, manager: str = "kube-controller-manager") -> LocalApi:

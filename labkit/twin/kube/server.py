@@ -102,8 +102,8 @@ class KubeServer:
         """End every connection and stop listening."""
         self.ended.set()
         for shelf in self.core.store.shelves.values():
-            for listener in tuple(shelf.listeners):
-                listener()
+            for waker in tuple(shelf.wakers):
+                waker()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = self._site = None

@@ -91,7 +91,8 @@ class Shelf:
         self.dropped = 0  # entries that the log has lost at its front
         self.compacted = 0  # changes up to this revision are forgotten
         self.history = history
-        self.listeners: set[Callable[[], None]] = set()
+        self.listeners: set[Callable[[Change], None]] = set()  # told every change
+        self.wakers: set[Callable[[], None]] = set()  # told that the log has grown
 
     @property
     def end(self) -> int:
@@ -107,12 +108,14 @@ class Shelf:
         return self.log[position - self.dropped :]
 
     def enter(self, change: Change) -> None:
-        """Add to the log, forget the oldest when it is long, and tell the listeners."""
+        """Add to the log, forget the oldest when it is long, and tell who waits."""
         self.log.append(change)
         if len(self.log) > 2 * self.history:
             self.forget(len(self.log) - self.history)
         for listener in tuple(self.listeners):
-            listener()
+            listener(change)
+        for waker in tuple(self.wakers):
+            waker()
 
     def forget(self, count: int) -> None:
         """Drop the oldest entries; watches that start before them get 410."""

@@ -36,14 +36,14 @@ class Watcher:
         """Stream until the client goes, the time is over, the resource ends or `ended` is set."""
         response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache"})
         changed = asyncio.Event()
-        self.shelf.listeners.add(changed.set)
+        self.shelf.wakers.add(changed.set)
         try:
             await response.prepare(self.call.request)
             await self._stream(response, changed, ended)
         except (ConnectionError, TimeoutError):
             return response
         finally:
-            self.shelf.listeners.discard(changed.set)
+            self.shelf.wakers.discard(changed.set)
         return response
 
     async def _stream(self, response: web.StreamResponse, changed: asyncio.Event, ended: asyncio.Event) -> None:
