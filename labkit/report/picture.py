@@ -23,10 +23,14 @@ class Picture:
     def __repr__(self) -> str:
         return self.alt
 
-    def _repr_png_(self) -> bytes:
+    def png(self) -> bytes:
+        """Return the picture as PNG, white behind it, so that it reads on dark pages too."""
         data = BytesIO()
         self.figure.savefig(data, format="png", dpi=110, facecolor="white", metadata={"Software": None})
         return data.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
 
 
 def draw_lab(lab: Lab) -> Picture:

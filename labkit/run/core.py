@@ -18,11 +18,12 @@ from labkit.lab.loader import load_lab
 from labkit.plan import Finding, Plan, Severity
 from labkit.run import parameters, registry
 from labkit.run.connect import Connection, check_on, connect
-from labkit.run.folders import find_input, new_run_folder
+from labkit.run.folders import find_input, new_run_folder, outputs_root
 from labkit.run.gate import check_approval, pass_gate
 from labkit.run.journal import Journal, now_utc, whoami
 from labkit.run.lock import lab_lock
 from labkit.run.notices import Board, register_pictures, show
+from labkit.run.rehearsed import remember_rehearsal, say_rehearsal
 from labkit.run.schedule import Outcome, Scheduler
 from labkit.secrets import redact
 
@@ -48,13 +49,14 @@ class Run:
     """
 
     def __init__(
-        self, runbook: str, lab: Lab, on: Literal["twin", "lab"], folder: Path, connection: Connection
+        self, runbook: str, lab: Lab, on: Literal["twin", "lab"], folder: Path, outputs: Path, connection: Connection
     ) -> None:
         self.runbook = runbook
         self.lab = lab
         self.on = on
         self.folder = folder
         self.journal = Journal(folder / "journal.jsonl", runbook=runbook, lab=lab.name, on=on, who=whoami())
+        self._outputs = outputs
         self._connection = connection
         self._facts: dict[str, Any] = {}
         self._recipes: dict[str, Recipe] = {}
@@ -66,6 +68,7 @@ class Run:
             "findings": [],
         }
         self._stale = False
+        self._applied = ""
         self._began = time.monotonic()
         self.journal.write("started")
 
@@ -119,7 +122,8 @@ class Run:
             StepFailed: a change failed; the message says what was and was not done.
         """
         try:
-            pass_gate(plan, approve=approve, on=self.on)
+            rehearsed = say_rehearsal(self._outputs, plan.digest) if self.on == "lab" else ""
+            pass_gate(plan, approve=approve, on=self.on, rehearsed=rehearsed)
         except LabError as exc:
             self.journal.write("not applied", reason=str(exc))
             if plan and approve == "" and self.on == "lab":
@@ -155,6 +159,7 @@ class Run:
             if outcome.interrupted:
                 raise KeyboardInterrupt(str(error))
             raise error from next(iter(outcome.failed.values()), None)
+        self._applied = plan.digest
 
     def _carry_out(self, plan: Plan) -> Outcome:
         with Board(plan.changes, self.journal) as board:
@@ -196,6 +201,8 @@ class Run:
     def finish(self) -> None:
         """Write the summary and free what the run holds; the last cell of every runbook."""
         self._write_summary(ok=True)
+        if self.on == "twin" and self._applied and self._summary["second_plan_changes"] == 0:
+            remember_rehearsal(self._outputs, self._applied)
         self.journal.write("finished", ok=True)
         show(f"{self.runbook} on the {self.on}: {len(self._summary['applied'])} changes, {self.folder.name}")
         self.close()
@@ -295,7 +302,8 @@ def start(runbook: str, *, lab: str | Path = "parameters/lab.yaml", on: str = "t
     lab_file = find_input(lab)
     loaded = load_lab(lab_file)
     folder = new_run_folder(runbook, near=lab_file)
-    run = Run(runbook, loaded, where, folder, connect(loaded, lab_file, on=where, scenario=scenario))
+    outputs = outputs_root(lab_file)
+    run = Run(runbook, loaded, where, folder, outputs, connect(loaded, lab_file, on=where, scenario=scenario))
     show(f"{runbook} on the {where} of lab {loaded.name}")
     return run
 

@@ -23,8 +23,8 @@ def check_approval(approve: str) -> None:
     raise InputError([Mistake("parameters", 0, 0, "approve", expected, repr(approve))])
 
 
-def pass_gate(plan: Plan, *, approve: str, on: Literal["twin", "lab"]) -> None:
-    """Return when this plan may be applied; raise when not.
+def pass_gate(plan: Plan, *, approve: str, on: Literal["twin", "lab"], rehearsed: str = "") -> None:
+    """Return when this plan may be applied; raise when not. `rehearsed` says whether it went through on a twin.
 
     Raises:
         InputError: `approve` is none of the known forms.
@@ -48,8 +48,9 @@ def pass_gate(plan: Plan, *, approve: str, on: Literal["twin", "lab"]) -> None:
             )
     elif approve in ("", "none"):
         if approve == "none" or on == "lab":
+            words = "; ".join(text for text in (plan.summary(), rehearsed) if text)
             raise NotApproved(
-                f"plan {digest} waits for approval ({plan.summary()}); nothing was written",
+                f"plan {digest} waits for approval ({words}); nothing was written",
                 digest=digest,
                 next_step=f"read the plan; apply exactly this one with approve={digest}",
             )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -13,22 +14,30 @@ _PAGE = """<!doctype html>
 <title>{title}</title>{style}
 <style>
 :root {{color-scheme: light dark}}
-body {{margin: 2.5rem auto; padding: 0 1rem; max-width: 60rem}}
-.labkit {{font-size: 15px}} h1 {{font-size: 1.5rem; margin: 0 0 .2em}}
-.bar {{height: .7rem; border-radius: .2rem; background: #4078c0; min-width: 2px}}
+body.labkit {{margin: 2.5rem auto; padding: 0 1rem; max-width: 60rem; font-size: 15px}}
+h1 {{font-size: 1.5rem; margin: 0 0 .2em}} h2 {{font-size: 1.1rem; margin: 1.6em 0 .3em}}
+.bar {{height: .7rem; margin-top: .3rem; border-radius: .2rem; background: #4078c0; min-width: 2px}}
 .bar.bad {{background: #cf222e}} td.wide {{width: 30%}} pre {{white-space: pre-wrap; background: #8882; padding: .8em}}
+img {{max-width: 100%; border-radius: .4rem}} details {{margin: .3em 0}} summary {{cursor: pointer}}
 </style></head>
 <body class="labkit"><h1>{title}</h1><p>{lead}</p>
 <table><thead><tr><th></th><th>runbook</th><th>changes</th><th>second plan</th><th>time</th><th></th></tr></thead>
 <tbody>{rows}</tbody></table>{errors}
 <p class="calm">Every runbook was applied on the twin and then planned again from fresh facts: a second plan of 0
 changes means that it reached what the lab file asks for. The notebooks hold every table and every message.</p>
+{warnings}{picture}{changes}
 </body></html>
 """
 
 
-def rehearsal_page(summary: Mapping[str, Any]) -> str:
-    """Return the index page of a rehearsal from its summary."""
+def rehearsal_page(summary: Mapping[str, Any], runs: Sequence[Mapping[str, Any]] = (), picture: bytes = b"") -> str:
+    """Return the index page of a rehearsal.
+
+    Args:
+        summary: the rehearsal's summary.json.
+        runs: the summaries of its runs, with their findings and what they applied.
+        picture: a PNG of the lab; none when empty.
+    """
     runbooks = summary["runbooks"]
     longest = max((row["seconds"] for row in runbooks), default=1) or 1
     good = sum(bool(row["ok"]) for row in runbooks)
@@ -42,8 +51,54 @@ def rehearsal_page(summary: Mapping[str, Any]) -> str:
     errors = "".join(
         f"<h2>{escape(row['name'])}</h2><pre>{escape(row['error'])}</pre>" for row in runbooks if row["error"]
     )
-    rows = "".join(_row(row, longest) for row in runbooks)
-    return _PAGE.format(title=escape(title), style=STYLE, lead=lead, rows=rows, errors=errors)
+    return _PAGE.format(
+        title=escape(title),
+        style=STYLE,
+        lead=lead,
+        rows="".join(_row(row, longest) for row in runbooks),
+        errors=errors,
+        warnings=_warnings(runs),
+        picture=_picture(picture),
+        changes=_changes(runs),
+    )
+
+
+def _warnings(runs: Sequence[Mapping[str, Any]]) -> str:
+    found = {
+        (f["severity"], f["subject"], f["expected"], f["got"], f["remedy"]): None
+        for run in runs
+        for f in run.get("findings", ())
+        if f["severity"] != "info"
+    }
+    if not found:
+        return ""
+    kinds = {"warning": "warn", "error": "bad"}
+    rows = "".join(
+        f"<tr><td class='{kinds[severity]}'>{severity}</td>"
+        + "".join(f"<td>{escape(text)}</td>" for text in texts)
+        + "</tr>"
+        for severity, *texts in found
+    )
+    head = "".join(f"<th>{word}</th>" for word in ("", "subject", "expected", "got", "what to do"))
+    return f"<h2>What was found</h2><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _picture(png: bytes) -> str:
+    if not png:
+        return ""
+    data = base64.b64encode(png).decode()
+    return f"<h2>The lab</h2><img alt='hosts and VMs of the lab' src='data:image/png;base64,{data}'>"
+
+
+def _changes(runs: Sequence[Mapping[str, Any]]) -> str:
+    parts = [
+        f"<details><summary>{escape(run['runbook'])}: {len(run['applied'])} changes</summary><ul>"
+        + "".join(f"<li>{escape(name)}</li>" for name in run["applied"])
+        + "</ul></details>"
+        for run in runs
+        if run.get("applied")
+    ]
+    return f"<h2>What was changed on the twin</h2>{''.join(parts)}" if parts else ""
 
 
 def _row(row: Mapping[str, Any], longest: float) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.lab.loader import load_lab
+from labkit.report.picture import draw_lab
 from labkit.run.connect import TWIN_VARIABLE, open_twin
 from labkit.run.folders import new_run_folder
 from labkit.run.parameters import declared, list_notebooks
@@ -80,7 +81,9 @@ def rehearse(
         for page in pages:
             page.result()
     (folder / "summary.json").write_text(json.dumps(rehearsal.to_dict(), indent=2), encoding="utf-8")
-    (folder / "index.html").write_text(rehearsal_page(rehearsal.to_dict()), encoding="utf-8")
+    runs = [ending.summary for ending in rehearsal.endings]
+    page = rehearsal_page(rehearsal.to_dict(), runs, draw_lab(lab).png())
+    (folder / "index.html").write_text(page, encoding="utf-8")
     return rehearsal
 
 

@@ -52,8 +52,14 @@ def test_the_same_plan_has_the_same_digest_on_the_twin_and_on_the_lab(
     other = make_twin()
     with pytest.raises(NotApproved) as real:
         provision(lab_on(other, lab_file, monkeypatch), on="lab")
+    assert "this very plan was not rehearsed on the twin yet" in str(real.value)
     # The key pairs of the two differ, as a twin's and a lab's do: they are no part of the digest.
     assert rehearsed.value.digest == real.value.digest
+
+    monkeypatch.setenv("LABKIT_TWIN", str(first.state))
+    provision(lab_file)
+    with pytest.raises(NotApproved, match=r"rehearsed on the twin at 2\d{3}-"):
+        provision(lab_on(other, lab_file, monkeypatch), on="lab")
 
 
 def test_on_the_twin_an_empty_approval_goes_ahead_and_the_second_plan_is_empty(
