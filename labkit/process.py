@@ -74,15 +74,20 @@ def start_program(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     log: Path,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a program that stays; what it writes goes to `log` (appended). The caller ends it."""
+    """Start a program that stays; what it writes goes to `log` (appended). The caller ends it.
+
+    `stdin` and `stdout` may be file descriptors, or subprocess.PIPE to talk with the program.
+    """
     with log.open("ab") as stream:
         return subprocess.Popen(  # labkit's only call of subprocess.Popen
             [str(word) for word in argv],
             cwd=cwd,
             env=None if env is None else dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
+            stdin=stdin,
+            stdout=stream if stdout is None else stdout,
             stderr=stream,
             start_new_session=True,
         )
