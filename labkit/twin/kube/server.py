@@ -43,7 +43,8 @@ class KubeServer:
     Args:
         core: the objects; a new and empty one when it is left out.
         clock: the time of a new core.
-        tokens: bearer tokens that are let in, with the user that each stands for.
+        tokens: bearer tokens that are let in, with the user that each stands for; servers of one cluster may
+            share the dictionary, and tokens that are issued to service accounts go into it.
         client_ca: also let in who shows a certificate that the TLS context verified.
         version: what /version says.
         logs: the log of a pod's container.
@@ -68,8 +69,8 @@ class KubeServer:
     ) -> None:
         self.core = core or new_core(clock)
         self.door = LocalApi(self.core)
-        self.tokens = dict(tokens or {})
-        self.closed = bool(tokens) or client_ca
+        self.tokens = {} if tokens is None else tokens
+        self.closed = tokens is not None or client_ca
         self.version = version
         self.log_of: LogSource = logs or _no_log
         self.faults = Faults()

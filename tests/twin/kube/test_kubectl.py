@@ -213,7 +213,7 @@ def test_cordon_drain_with_a_budget_and_uncordon(kubectl: Kubectl, space: str) -
 def test_watching_shows_rows(kubectl: Kubectl, space: str, tmp_path) -> None:
     seen: list[str] = []
     watching = threading.Thread(
-        target=lambda: seen.append(kubectl.run("get", "cm", "-n", space, "-w", "--request-timeout=1s", status=None))
+        target=lambda: seen.append(kubectl.run("get", "cm", "-n", space, "-w", "--request-timeout=3s", status=None))
     )
     watching.start()
     kubectl.run("create", "cm", "fresh", "-n", space, "--from-literal=a=1", "--from-literal=b=2")
