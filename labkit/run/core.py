@@ -49,7 +49,14 @@ class Run:
     """
 
     def __init__(
-        self, runbook: str, lab: Lab, on: Literal["twin", "lab"], folder: Path, outputs: Path, connection: Connection
+        self,
+        runbook: str,
+        lab: Lab,
+        *,
+        on: Literal["twin", "lab"],
+        folder: Path,
+        outputs: Path,
+        connection: Connection,
     ) -> None:
         self.runbook = runbook
         self.lab = lab
@@ -303,7 +310,8 @@ def start(runbook: str, *, lab: str | Path = "parameters/lab.yaml", on: str = "t
     loaded = load_lab(lab_file)
     folder = new_run_folder(runbook, near=lab_file)
     outputs = outputs_root(lab_file)
-    run = Run(runbook, loaded, where, folder, outputs, connect(loaded, lab_file, on=where, scenario=scenario))
+    connection = connect(loaded, lab_file, on=where, scenario=scenario)
+    run = Run(runbook, loaded, on=where, folder=folder, outputs=outputs, connection=connection)
     show(f"{runbook} on the {where} of lab {loaded.name}")
     return run
 
