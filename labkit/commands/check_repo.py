@@ -58,7 +58,7 @@ def check_repo(
     secrets = Secrets()
     facts = read_repository(path, age_keys=[secrets.resolve(ref) for ref in age_key])
     result = sort_out(check_repository(facts, flux=target), entries, today())
-    text = redact(FORMATS[form](result, facts.counts))
+    text = redact(FORMATS[form](result, facts.counts)).encode("utf-8", "replace").decode()
     if output is None:
         typer.echo(text, nl=False)
     else:

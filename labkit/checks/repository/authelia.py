@@ -155,7 +155,7 @@ def _is_guarded(cluster: Cluster, route: Route) -> bool:
         found = known.get((namespace, name))
         if found is None and not namespace:
             found = next((r for (of, own), r in known.items() if f"{of}-{own}" == name), None)
-        if found is None or _GUARDS & set(found.get("spec") or ()):
+        if found is None or _GUARDS & _parts(found):
             return True
         for ref in maps(found.get("spec", "chain", "middlewares")):
             key = (str(ref.get("namespace") or found.namespace), str(ref.get("name")))
@@ -168,8 +168,14 @@ def _is_guarded(cluster: Cluster, route: Route) -> bool:
 def _only_redirects(cluster: Cluster, route: Route) -> bool:
     known = objects(cluster, "Middleware")
     found = [known.get((ref.namespace, ref.name)) for ref in route.middlewares]
-    redirect = any(r is not None and {"redirectScheme", "redirectRegex"} & set(r.get("spec") or ()) for r in found)
+    redirect = any(r is not None and {"redirectScheme", "redirectRegex"} & _parts(r) for r in found)
     return redirect or any(ref.name == "noop@internal" for ref in route.services)
+
+
+def _parts(middleware: Resource) -> set[str]:
+    """Return the keys of a middleware's spec: what it does."""
+    spec = middleware.get("spec")
+    return set(spec) if isinstance(spec, dict) else set()
 
 
 def _leads_to_authelia(route: Route) -> bool:
@@ -180,7 +186,7 @@ def _is_guarded_everywhere(cluster: Cluster) -> bool:
     """Tell whether an entry point of Traefik itself passes a middleware."""
     for release in releases(cluster, "traefik"):
         values = release.resource.get("spec", "values")
-        if any("http.middlewares" in str(argument) for argument in dig(values, "additionalArguments") or ()):
+        if any("http.middlewares" in argument for argument in texts(dig(values, "additionalArguments"))):
             return True
         if any(steps[-2:-1] == ("middlewares",) for steps, _ in walk_leaves(dig(values, "ports"))):
             return True

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from labkit.facts.manifests import dig
 from labkit.facts.repository import Cluster, Resource
 
 _EXACT = re.compile(r"v?(\d+)\.(\d+)(?:\.(?:\d+(?:[-+].*)?|x|X|\*))?")
@@ -40,8 +41,8 @@ def _release(resource: Resource, sources: dict[tuple[str, str, str], Resource]) 
         place = resource.file, resource.line_at("spec", "chart", "spec", "version")
         return Release(resource, str(spec.get("chart") or "").rpartition("/")[2], str(spec.get("version") or ""), place)
     ref = resource.get("spec", "chartRef")
-    key = (str(ref.get("kind")), str(ref.get("namespace") or resource.namespace), str(ref.get("name"))) if ref else None
-    source = sources.get(key) if isinstance(ref, dict) and key else None
+    named = (str(dig(ref, "kind")), str(dig(ref, "namespace") or resource.namespace), str(dig(ref, "name")))
+    source = sources.get(named)
     if source is None:
         return Release(resource, "", "", (resource.file, resource.line_at("spec")))
     if source.kind == "HelmChart":

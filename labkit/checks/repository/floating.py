@@ -58,7 +58,7 @@ def find_latest(cluster: Cluster, _question: Question) -> Iterator[Hit]:
 def find_ranges(cluster: Cluster, _question: Question) -> Iterator[Hit]:
     """Yield charts whose version is a range, or not given."""
     for release in releases(cluster):
-        kind = release.resource.get("spec", "chart", "spec", "sourceRef", "kind")
+        kind = str(release.resource.get("spec", "chart", "spec", "sourceRef", "kind"))
         if kind in {"GitRepository", "Bucket"} or not release.chart or _PINNED.fullmatch(release.version):
             continue
         if "$" in release.version or _by_digest(cluster, release.resource):

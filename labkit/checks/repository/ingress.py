@@ -10,7 +10,7 @@ from labkit.checks.repository.certificates import Kept, covers, secret_in
 from labkit.checks.repository.charts import installed_namespaces, releases
 from labkit.checks.repository.finding import Hit, Question, at, rule
 from labkit.checks.repository.routes import MiddlewareRef, Route, ServiceRef, routes
-from labkit.facts.manifests import dig, maps
+from labkit.facts.manifests import dig, maps, texts
 from labkit.facts.repository import Cluster, Resource
 from labkit.plan import Severity
 
@@ -118,7 +118,7 @@ def _claims_middleware(cluster: Cluster, namespace: str) -> bool:
     charts = {
         r.chart
         for r in releases(cluster)
-        if namespace in {r.resource.namespace, r.resource.get("spec", "targetNamespace")}
+        if namespace in {r.resource.namespace, str(r.resource.get("spec", "targetNamespace"))}
     }
     return not charts - {"longhorn", "cert-manager", "reflector", "metallb"}
 
@@ -204,7 +204,7 @@ def find_not_allowed(cluster: Cluster, _question: Question) -> Iterator[Hit]:
     if len(charts) != 1 or charts[0].resource.get("spec", "valuesFrom"):
         return
     values = charts[0].resource.get("spec", "values")
-    arguments = " ".join(map(str, dig(values, "additionalArguments") or ())).lower()
+    arguments = " ".join(texts(dig(values, "additionalArguments"))).lower()
     allowed = dig(values, "providers", "kubernetesCRD") or {}
     cross = dig(allowed, "allowCrossNamespace") is True or "allowcrossnamespace" in arguments
     external = dig(allowed, "allowExternalNameServices") is True or "allowexternalnameservices" in arguments

@@ -99,7 +99,7 @@ def members(cluster: Cluster) -> tuple[Member, ...]:
         if resource.kind == "PersistentVolumeClaim":
             name = resource.get("spec", "storageClassName")
             used = default if name is None else str(name)
-            if _is_longhorn(used, classes) or resource.get("spec", "volumeName") in pinned:
+            if _is_longhorn(used, classes) or str(resource.get("spec", "volumeName")) in pinned:
                 found.append(_member(resource, classes.get(used)))
     return tuple(found)
 
@@ -208,7 +208,7 @@ def find_no_backup(cluster: Cluster, _question: Question) -> Iterator[Hit]:
     """Yield Longhorn volumes that no recurring job backs up, and a Longhorn without any such job."""
     if not cluster.is_complete or any(r.kind in _OTHER_BACKUPS for r in cluster.resources) or not members(cluster):
         return
-    backups = [job for job in _jobs(cluster) if job.get("spec", "task") in _BACKUP_TASKS]
+    backups = [job for job in _jobs(cluster) if str(job.get("spec", "task")) in _BACKUP_TASKS]
     if not backups:
         for release in releases(cluster, "longhorn"):
             count = len(members(cluster))

@@ -77,6 +77,7 @@ _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/:@\"']*:([^\s/@\"']+)@", re.IGNOR
 _ASSIGNMENT = re.compile(
     r"""^\s*(?:-\s+|export\s+)?["']?([A-Za-z][\w.-]{2,60})["']?\s*[:=]\s*(["']?)([^\s"'#,;{}\[\]]{4,200})\2[,;]?\s*(?:#.*)?$"""
 )
+_CALL = re.compile(r"^[\w.]+\(.*\)$")  # code that fetches a secret
 _HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:\d+)?(/.*)?")
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _RANDOM_LENGTH = 20
@@ -182,7 +183,7 @@ def judge_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield line numbers (from 1) of a configuration text that assign a secret, with the key's name."""
     for number, line in enumerate(text.splitlines(), 1):
         match = _ASSIGNMENT.match(line)
-        if match and judge_in_values(match[1], match[3]):
+        if match and not _CALL.search(match[3]) and judge_in_values(match[1], match[3]):
             yield number, match[1]
         elif not match and (found := find_pattern(line)):
             yield number, found

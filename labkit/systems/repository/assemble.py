@@ -172,7 +172,8 @@ def _with_common(resource: Resource, source: Resource) -> Resource:
     merged = dict(metadata)
     for key in ("labels", "annotations"):
         if isinstance(common.get(key), dict):
-            merged[key] = {**(merged.get(key) or {}), **common[key]}
+            own = merged.get(key)
+            merged[key] = {**(own if isinstance(own, dict) else {}), **common[key]}
     return replace(resource, tree={**resource.tree, "metadata": merged})
 
 

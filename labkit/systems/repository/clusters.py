@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from labkit.facts.manifests import dig, maps
+from labkit.facts.manifests import dig, maps, texts
 from labkit.facts.repository import FLUX_GROUP, Build, BuildProblem, Cluster, Resource
 from labkit.systems.repository.assemble import Assembler
 from labkit.systems.repository.kustomize import Kustomize, Wish
@@ -194,7 +194,7 @@ def wish_of(layout: Layout, source: Resource) -> Wish:
         options["patches"] = patches
     if images := maps(dig(spec, "images")):
         options["images"] = images
-    if components := [text for text in dig(spec, "components") or () if isinstance(text, str)]:
+    if components := texts(dig(spec, "components")):
         options["components"] = [posixpath.normpath(posixpath.join(folder, text)) for text in components]
     whole = bool(components) or any("target" not in patch for patch in patches)
     return Wish(layout.entries(folder), options, must_be_whole=whole)

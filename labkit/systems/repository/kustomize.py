@@ -21,7 +21,6 @@ from labkit.systems.repository.layout import Layout
 _SECONDS = 300.0
 _PART = 200
 """Manifests in one call of kustomize: it compares every object with every other, so that large calls are slow."""
-_MOST_TRIES = 400
 _ORIGIN = re.compile(
     r"^    config\.kubernetes\.io/origin: \|\n((?:      .*\n?)+)",
     re.MULTILINE,
@@ -96,7 +95,7 @@ class Kustomize:
                 if isinstance(result, str):
                     pieces += self._pieces(result)
                 else:
-                    rest = self._one_by_one(part, wish, result)
+                    rest = self._narrow(part, wish, result)
                     pieces += rest.pieces
                     failures += rest.failures
             made.append(Made(tuple(pieces), tuple(failures)))
@@ -124,19 +123,21 @@ class Kustomize:
             size += weight
         return [*parts, tuple(current)] if current else parts
 
-    def _one_by_one(self, part: tuple[str, ...], wish: Wish, error: LabError) -> Made:
-        """Find which entries of a failed part are to blame, and build the others."""
+    def _narrow(self, part: tuple[str, ...], wish: Wish, error: LabError) -> Made:
+        """Find which entries of a failed part are to blame by halving it, and build the others."""
         small = part if len(part) > 1 or wish.must_be_whole else self._layout.parts(part[0])
         if len(small) == 1 or wish.must_be_whole:
-            return Made((), tuple(Failure(entry, error.message) for entry in part[:1]))
-        entries = small[:_MOST_TRIES]
+            return Made((), (Failure(part[0], error.message),))
+        halves = (small[: len(small) // 2], small[len(small) // 2 :])
         pieces: list[Piece] = []
         failures: list[Failure] = []
-        for entry, result in zip(entries, self._pool.map(lambda one: self._run((one,), wish), entries), strict=True):
+        for half, result in zip(halves, self._pool.map(lambda one: self._run(one, wish), halves), strict=True):
             if isinstance(result, str):
                 pieces += self._pieces(result)
             else:
-                failures.append(Failure(entry, result.message))
+                rest = self._narrow(half, wish, result)
+                pieces += rest.pieces
+                failures += rest.failures
         return Made(tuple(pieces), tuple(failures))
 
     def _run(self, part: tuple[str, ...], wish: Wish) -> str | LabError:

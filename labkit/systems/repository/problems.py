@@ -16,6 +16,7 @@ _STEP = re.compile(
 _LINE = re.compile(r"yaml: (?:unmarshal errors: )?line (\d+): ([^\n]+?)(?: in File: (\S+))?$")
 _TWICE = re.compile(r"already registered id: ([A-Za-z]+)\.\S*?/(\S+?)\.(?:\[\w+\]|\S+)")
 _UNKNOWN = re.compile(r'unknown field "([^"]+)"')
+_KEYS = {"patches": "patch", "patchesStrategicMerge": "patch", "replacements": "replacement", "components": "component"}
 _SURPLUS = re.compile(r"': must build at directory: .*$|': evalsymlink failure .*$", re.DOTALL)
 _GONE = re.compile(r"no such file or directory|not a valid directory|evalsymlink failure")
 _HEAD = re.compile(r"^(error: |accumulating (components|resources): |accumulation err=')+")
@@ -92,8 +93,8 @@ def _line_of(file: SourceFile | None, said: str) -> int:
     if "Resource metadata" in said or "'Kind' is missing" in said:
         lacking = (line for line, tree in file.documents if not dig(tree, "kind") or not dig(tree, "metadata", "name"))
         return next(lacking, 1)
-    for key in ("patches", "patchesStrategicMerge", "replacements", "images", "components"):
-        if key.rstrip("s") in said and dig(file.documents[0][1], key) is not None:
+    for key, word in _KEYS.items():
+        if word in said and dig(file.documents[0][1], key) is not None:
             return line_at(file.documents[0][1], (key,), 1)
     return file.documents[0][0]
 
