@@ -15,6 +15,7 @@ from labkit.run.connect import TWIN_VARIABLE, open_twin
 from labkit.run.folders import new_run_folder
 from labkit.run.parameters import declared, list_notebooks
 from labkit.runbooks.execute import Ending, Listen, execute, export_html
+from labkit.runbooks.inputs import gather
 from labkit.runbooks.page import rehearsal_page
 
 Told = Callable[[str], Listen | None]
@@ -59,6 +60,8 @@ def rehearse(
 ) -> Rehearsal:
     """Run all runbooks in the order of their numbers on one new twin of a lab; stop after the first that fails.
 
+    A runbook takes its parameters from `<its name>.yaml` beside the lab file, when there is one.
+
     Args:
         lab_file: the lab.
         faults: names of faults that the twin starts with.
@@ -88,15 +91,10 @@ def rehearse(
 
 
 def _run_one(name: str, lab_file: Path, folder: Path, twin: Path, listen: Listen | None) -> Ending:
-    known = {parameter.name for parameter in declared(name)}
-    values = {"lab": str(lab_file), "on": "twin"}
-    return execute(
-        name,
-        {key: value for key, value in values.items() if key in known},
-        folder,
-        environment={TWIN_VARIABLE: str(twin)},
-        listen=listen,
-    )
+    known = declared(name)
+    file = lab_file.with_name(f"{name}.yaml")
+    values = gather(known, file if file.exists() else None, [("lab", str(lab_file)), ("on", "twin")])
+    return execute(name, values, folder, environment={TWIN_VARIABLE: str(twin)}, listen=listen)
 
 
 def _row(ending: Ending) -> dict[str, Any]:
