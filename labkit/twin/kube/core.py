@@ -22,6 +22,7 @@ from labkit.twin.kube.resources import Resource
 from labkit.twin.kube.status import Cause, denied
 from labkit.twin.kube.store import Record, Store
 from labkit.twin.kube.validate import check
+from labkit.twin.kube.webhooks import Webhook
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 # Kept from the stored object whatever an update says.
@@ -51,6 +52,7 @@ class Core:
         self.store = Store(history=history)
         self.dice = random.Random(seed)  # noqa: S311 - names, not secrets
         self.admission = Admission(self.store, self.dice, self.clock, service_cidr)
+        self.webhooks: dict[str, Webhook] = {}
         for name in NAMESPACES:
             body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
             self.create(Target(self.resource("namespaces")), body, WriteOptions(manager="kube-apiserver"))
@@ -106,6 +108,8 @@ class Core:
         if resource.status:
             obj.pop("status", None)
         self._complete(resource, obj, None)
+        if resource.key in self.webhooks:
+            self.webhooks[resource.key].admit(obj, None)
         causes = check_name(resource.key, meta.get("name", "")) + self._causes(resource, obj, None)
         self._refuse(resource, obj, causes)
         if self.store.get(resource.key, meta.get("namespace", ""), meta["name"]):
@@ -149,6 +153,8 @@ class Core:
         self._check_version(resource, old, obj["metadata"])
         new = self._merged(target, old.object, obj)
         self._complete(resource, new, old.object)
+        if resource.key in self.webhooks and not target.subresource:
+            self.webhooks[resource.key].admit(new, old.object)
         self._count(resource, old.object, new)
         causes = _new_finalizers(old.object, new) + self._causes(resource, new, old.object)
         self._refuse(resource, new, causes)

@@ -23,9 +23,11 @@ def delete(core: Core, resource: Resource, record: Record, options: DeleteOption
         The object as it is answered, and whether it is gone.
 
     Raises:
-        ApiError: a precondition does not hold (409).
+        ApiError: a precondition does not hold (409), or a webhook refuses.
     """
     _check_preconditions(resource, record, options)
+    if resource.key in core.webhooks and not record.meta.get("deletionTimestamp"):
+        core.webhooks[resource.key].leave(record.object)
     obj = clone(record.object)
     meta = obj["metadata"]
     _set_finalizers(resource, meta, options)
