@@ -11,7 +11,8 @@ DEFAULT_SCALE = 0.02
 
 Version = Literal["8.4", "9.1"]
 VERSIONS: tuple[Version, ...] = ("8.4", "9.1")
-SCENARIOS = ("empty", "provisioned", "k3s")
+SCENARIOS = ("empty", "provisioned", "k3s", "k3s-behind")
+"""In the order in which they build on each other; `k3s-behind` is a cluster one minor version older than the lab's."""
 
 
 @dataclass(frozen=True)

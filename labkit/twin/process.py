@@ -78,10 +78,11 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
 
 
 async def _set_the_scene(scenario: str, k3s: K3s) -> None:
-    if scenario == "k3s":
-        from labkit.twin.k3s.scenario import build  # noqa: PLC0415
+    if scenario in {"k3s", "k3s-behind"}:
+        from labkit.twin.k3s.scenario import build, minor_before  # noqa: PLC0415
 
-        await build(k3s)
+        version = k3s.world.lab.k3s.version
+        await build(k3s, version if scenario == "k3s" else minor_before(version))
 
 
 def _tell(world: World, control: str) -> None:

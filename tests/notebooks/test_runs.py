@@ -45,6 +45,9 @@ def home(tmp_path: Path) -> Path:
     """A folder of a user, with a lab file and the runbooks."""
     (tmp_path / "parameters").mkdir()
     (tmp_path / "parameters" / "lab.yaml").write_text(LAB.read_text())
+    for extra in (ROOT / "parameters").glob("*.yaml"):
+        if extra.name != "lab.yaml":
+            (tmp_path / "parameters" / extra.name).write_text(extra.read_text())
     (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
     return tmp_path
 

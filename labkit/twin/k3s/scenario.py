@@ -22,8 +22,14 @@ _PATIENCE = 30.0
 """Real seconds for a machine to come up; it takes milliseconds."""
 
 
-async def build(k3s: K3s) -> None:
-    """Have every machine of the lab in one cluster, all nodes Ready and all members voting."""
+def minor_before(version: str) -> str:
+    """Return a version of the minor before: `v1.33.4+k3s1` gives `v1.32.4+k3s1`."""
+    major, minor, rest = version.split(".", 2)
+    return f"{major}.{int(minor) - 1}.{rest}"
+
+
+async def build(k3s: K3s, version: str) -> None:
+    """Have every machine of the lab in one cluster of that version, all nodes Ready and all members voting."""
     lab = k3s.world.lab
     token = k3s.world.secrets[lab.k3s.token]
     first = lab.servers[0]
@@ -35,10 +41,10 @@ async def build(k3s: K3s) -> None:
         join = None if machine.name == first.name else api_url(first.address)
         if machine.role == "agent":
             continue
-        await _come_up(k3s, guest, machine, render_config(wanted_config(lab, machine, join), token))
+        await _come_up(k3s, guest, machine, render_config(wanted_config(lab, machine, join), token), version)
     agents = [(guest, m) for m in lab.machines if m.role == "agent" and (guest := k3s.guests.named(m.name)) is not None]
     await asyncio.gather(*(
-        _come_up(k3s, guest, machine, render_config(wanted_config(lab, machine, api_url(first.address)), token))
+        _come_up(k3s, guest, machine, render_config(wanted_config(lab, machine, api_url(first.address)), token), version)
         for guest, machine in agents if guest.phase == "up"
     ))  # fmt: skip
     k3s.at_once = False
@@ -46,12 +52,12 @@ async def build(k3s: K3s) -> None:
     _keep_kubeconfig(k3s, first)
 
 
-async def _come_up(k3s: K3s, guest: Guest, machine: Machine, config: str) -> None:
+async def _come_up(k3s: K3s, guest: Guest, machine: Machine, config: str, version: str) -> None:
     """Put the files of k3s on a guest, start it, and wait until its node is ready and its member votes."""
     _furnish(guest)
     files, role = guest.files, machine.role
     files.put(places.CONFIG, config, mode=0o600)
-    files.put(places.BINARY, binary(k3s.world.lab.k3s.version), mode=0o755)
+    files.put(places.BINARY, binary(version), mode=0o755)
     for name in ("kubectl", "crictl", "ctr"):
         files.link("k3s", f"/usr/local/bin/{name}")
     for name in ("k3s-killall.sh", "k3s-uninstall.sh" if role == "server" else "k3s-agent-uninstall.sh"):
