@@ -60,7 +60,8 @@ def drain_node(lab: Lab, access: Access, change: Change, step: Step) -> str:
 def return_node(lab: Lab, access: Access, change: Change, step: Step) -> str:
     """Wait until a node is ready and let pods come to it again."""
     machine = resolve_machine(lab, change.target)
-    wait_for_node(lab, access, machine, step)
+    with ssh.connect(lab, access, machine) as shell:
+        wait_for_node(lab, access, machine, step, shell=shell, began=shell.read_clock())
     marks: dict[str, str | None] = {}
     if "maintained" in change.after:
         marks = {DOWN: None, MAINTAINED: datetime.now(UTC).isoformat(timespec="seconds")}

@@ -88,7 +88,8 @@ def wait_for_node(
         machine: which machine.
         step: where progress is told.
         version: the version that it must have; any when empty.
-        shell: a login on it: its log is looked at, and what no waiting mends ends the waiting.
+        shell: a login on it: its unit must be active, for a node stays Ready for a while after its machine has gone;
+            and its log is looked at: what no waiting mends ends the waiting.
         began: when its unit was started, by the guest's clock.
         target: the URL that it joins, for the diagnosis.
         find: how the node is read; from the lab's cluster when None.
@@ -102,7 +103,7 @@ def wait_for_node(
 
     def probe() -> NodeRow | None:
         node = ask_patiently(ask)
-        text = _lacks(node, machine, version)
+        text = _lacks(node, machine, version) or _runs(shell, machine)
         if text and text != seen[0]:
             step.say(f"waits: {text}")
         seen[0] = text
@@ -133,6 +134,17 @@ def _lacks(node: NodeRow | None, machine: Machine, version: str) -> str:
     if machine.role == "server" and node.voter is False:
         return "its etcd member does not vote yet"
     return ""
+
+
+def _runs(shell: Shell | None, machine: Machine) -> str:
+    """Say when the unit on a machine is not active; nothing when it cannot be asked."""
+    if shell is None:
+        return ""
+    try:
+        state = shell.run(("systemctl", "is-active", unit_name(machine)), check=False).text.strip()
+    except LabError:
+        return ""
+    return "" if state == "active" else f"its unit is {state or 'not there'}"
 
 
 def _give_up_early(shell: Shell, machine: Machine, began: float) -> None:
