@@ -23,7 +23,7 @@ WRITING = [name for name in list_notebooks() if "approve" in {one.name for one i
 def scenario(name: str) -> str:
     """The state in which a runbook's own twin starts, as its notebook says."""
     text = "".join(source(cell) for cell in read_notebook(list_notebooks()[name])["cells"])
-    found = re.search(r'scenario="(\w+)"', text)
+    found = re.search(r'scenario="([\w-]+)"', text)
     return found[1] if found else "empty"
 
 
