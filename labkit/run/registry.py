@@ -21,12 +21,16 @@ READERS: dict[str, str] = {
     "guests": "labkit.systems.guests:read_guests",
     "k3s": "labkit.systems.k3s:read_k3s",
     "join-door": "labkit.systems.k3s:read_door",
+    "git": "labkit.systems.gitread:read_git",
+    "flux": "labkit.systems.flux:read_flux",
 }
 APPLIERS: dict[str, str] = {
     "proxmox": "labkit.systems.proxmox:apply_change",
     "guests": "labkit.systems.guests:apply_guest",
     "k3s": "labkit.systems.k3s:apply_change",
     "power": "labkit.systems.power:apply_power",
+    "git": "labkit.systems.gitchange:apply_git",
+    "flux": "labkit.systems.flux:apply_change",
 }
 PROVIDED: dict[str, str] = {
     "ssh_public_key": "labkit.systems.ssh:public_key",

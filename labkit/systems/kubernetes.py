@@ -281,9 +281,9 @@ class Cluster:
                             query={"fieldManager": MANAGER})  # fmt: skip
         return json.loads(data)
 
-    def apply(self, path: str, body: Mapping[str, Any], *, force: bool = False) -> Any:
-        """Apply an object server-side as the field manager `labkit`; return it."""
-        query = {"fieldManager": MANAGER, **({"force": "true"} if force else {})}
+    def apply(self, path: str, body: Mapping[str, Any], *, force: bool = False, manager: str = MANAGER) -> Any:
+        """Apply an object server-side as a field manager, `labkit` when none is named; return it."""
+        query = {"fieldManager": manager, **({"force": "true"} if force else {})}
         content_type = "application/apply-patch+yaml"
         return json.loads(self.request("PATCH", path, body=body, content_type=content_type, query=query))
 

@@ -1,0 +1,182 @@
+"""Ask Flux to reconcile, and wait along its chain: what changed is told at once, a cause that stays ends the wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from labkit.errors import StepFailed
+from labkit.facts.causes import Cause, causes, show_condition
+from labkit.facts.flux import NAMESPACE, FluxFacts, FluxObject
+from labkit.facts.git import GitFacts
+from labkit.systems.access import Access, Step
+from labkit.systems.flux.read import read_state
+from labkit.systems.k3s.waiting import ask_patiently
+from labkit.systems.kubernetes import Cluster
+
+REQUEST = "reconcile.fluxcd.io/requestedAt"
+CHAIN_DEADLINE = 2700.0
+"""Lab seconds for a whole chain: images of every controller are pulled over the owner's line."""
+PATIENCE = 150.0
+"""Lab seconds that one cause may stay while nothing else moves: longer than Flux's own retry."""
+_ROOT = f"Kustomization/{NAMESPACE}/flux-system"
+_SOURCE = f"GitRepository/{NAMESPACE}/flux-system"
+_API = {
+    "GitRepository": "/apis/source.toolkit.fluxcd.io/v1/namespaces/{}/gitrepositories/{}",
+    "Kustomization": "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{}/kustomizations/{}",
+    "HelmRelease": "/apis/helm.toolkit.fluxcd.io/v2/namespaces/{}/helmreleases/{}",
+}
+
+
+def object_path(identity: str) -> str:
+    """Return the API path of one of Flux's objects, given as `Kind/namespace/name`."""
+    kind, namespace, name = identity.split("/")
+    return _API[kind].format(namespace, name)
+
+
+def request_reconcile(cluster: Cluster, identity: str) -> None:
+    """Ask for a reconcile now, as `flux reconcile` does; the next fetch of a source wakes what depends on it."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    cluster.patch(object_path(identity), {"metadata": {"annotations": {REQUEST: now}}})
+
+
+def chain_order(objects: Iterable[FluxObject]) -> list[tuple[int, FluxObject]]:
+    """Return a chain's objects with their depth: source, root, then each after what it depends on."""
+    known = {one.id: one for one in objects}
+    depths: dict[str, int] = {}
+
+    def depth(identity: str, seen: frozenset[str]) -> int:
+        one = known.get(identity)
+        if one is None or identity in seen:
+            return 0
+        if identity not in depths:
+            before = [*one.needs, one.source, one.chart]
+            if one.kind in ("Kustomization", "HelmRelease", "HelmRepository") and identity != _ROOT:
+                before.append(_ROOT)
+            depths[identity] = 1 + max((depth(b, seen | {identity}) for b in before if b), default=-1)
+        return depths[identity]
+
+    return sorted(((depth(name, frozenset()), one) for name, one in known.items()), key=lambda p: (p[0], p[1].id))
+
+
+@dataclass
+class Watch:
+    """What a wait has seen so far: it tells changes, and knows since when nothing has moved."""
+
+    clock: Callable[[], float]
+    step: Step
+    seen: dict[str, str] = field(default_factory=dict)
+    moved: float = 0.0
+    cause: Cause | None = None
+
+    def look(self, facts: FluxFacts) -> None:
+        """Tell what changed since the last look."""
+        for depth, one in chain_order(facts.objects):
+            text = show_condition(one)
+            if self.seen.get(one.id) != text:
+                self.seen[one.id] = text
+                self.moved = self.clock()
+                revision = f" ({short_revision(one.applied or one.artifact)})" if text == "ready" else ""
+                self.step.say(f"{'  ' * depth}{one.kind} {one.name}: {text}{revision}")
+
+    def stuck(self, found: Iterable[Cause]) -> Cause | None:
+        """Return a cause that has stayed too long while nothing moved."""
+        real = next((one for one in found if one.condition not in ("waits", "suspended")), None)
+        if real is not None and self.cause is not None and real.object == self.cause.object:
+            return real if self.clock() - self.moved > PATIENCE else None
+        self.cause = real
+        return None
+
+
+def short_revision(revision: str) -> str:
+    """Shorten the digest in a revision: `master@sha1:0123456`."""
+    head, colon, digest = revision.partition(":")
+    return f"{head}{colon}{digest[:7]}" if colon else revision
+
+
+def left(facts: FluxFacts, revision: str, but: Collection[str] = ()) -> list[FluxObject]:
+    """Return what is not yet ready at a revision; what is suspended, and what waits for it, does not count.
+
+    Args:
+        facts: what was seen just now.
+        revision: of the source `flux-system`.
+        but: names of Kustomizations that are suspended on purpose.
+    """
+    asleep = {one.id for one in facts.kustomizations if one.suspended and (one.name in but or one.suspended_by)}
+    while more := {one.id for one in facts.kustomizations if one.id not in asleep and asleep & set(one.needs)}:
+        asleep |= more
+    return [one for one in facts.objects if one.id not in asleep and not _is_live(one, revision)]
+
+
+def _is_live(one: FluxObject, revision: str) -> bool:
+    if one.suspended:
+        return True
+    if one.id == _SOURCE:
+        return one.is_ready and one.artifact == revision
+    if one.kind == "Kustomization" and one.source == _SOURCE:
+        return one.is_ready and one.applied == revision
+    return one.is_ready
+
+
+def wait_for_chain(
+    cluster: Cluster,
+    access: Access,
+    step: Step,
+    git: GitFacts,
+    *,
+    only: Collection[str] = (),
+    but: Collection[str] = (),
+    deadline: float = CHAIN_DEADLINE,
+) -> FluxFacts:
+    """Wait until the whole chain, or some Kustomizations of it, are ready at the head's revision.
+
+    Args:
+        cluster: where to look.
+        access: the lab's clock.
+        step: where progress is told.
+        git: the head, and where objects stand in Git.
+        only: ids that count; all objects when empty.
+        but: names of Kustomizations that are suspended on purpose.
+        deadline: lab seconds.
+
+    Raises:
+        StepFailed: it stays stuck; names the deepest cause.
+    """
+    watch = Watch(access.clock.monotonic, step, moved=access.clock.monotonic())
+    last: list[FluxFacts] = []
+
+    def probe() -> FluxFacts | None:
+        facts = ask_patiently(lambda: read_state(cluster))
+        if facts is None:
+            return None
+        last[:] = [facts]
+        watch.look(facts)
+        waiting = [one for one in left(facts, git.revision, but) if not only or one.id in only]
+        if not waiting and facts.objects and all(facts.find(name) is not None for name in only or (_ROOT,)):
+            return facts
+        if stuck := watch.stuck(causes(facts, git.places())):
+            raise _failed(stuck, git)
+        return None
+
+    try:
+        return access.wait(probe, what="Flux's chain", deadline=deadline, every=2.0, last=lambda: _last(watch))
+    except StepFailed as exc:
+        found = next(iter(causes(last[0], git.places())), None) if last else None
+        if found is None or found.object in exc.message:
+            raise
+        raise _failed(found, git) from exc
+
+
+def _last(watch: Watch) -> str:
+    waiting = [f"{name}: {text}" for name, text in watch.seen.items() if text != "ready"]
+    return "; ".join(waiting[:5]) or "no object of Flux"
+
+
+def _failed(cause: Cause, git: GitFacts) -> StepFailed:
+    """Say the cause; a build that fails has its place in the files that were read from Git."""
+    kind, _, name = cause.object.partition("/")
+    build = git.build(name) if kind == "Kustomization" else None
+    problems = [f"\n  in Git: {one.file}:{one.line}: {one.message}" for one in (build.problems if build else ())][:3]
+    places = "".join(problems)
+    return StepFailed(f"Flux is stuck; the deepest cause is {cause}{places}", next_step=cause.remedy)

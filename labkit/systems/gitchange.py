@@ -1,0 +1,90 @@
+"""Change files of the lab's repository: a checkout to work in, files written by what the plan says, one commit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from labkit.errors import LabError, StepFailed
+from labkit.lab import Lab
+from labkit.plan import Action, Change
+from labkit.systems.access import Access, Step
+from labkit.systems.git import check_out, commit_all, fetch, leave, push
+
+_BOOK = "work.json"
+
+
+def work_folder(access: Access, name: str) -> Path:
+    """Return where the files of one plan are worked on."""
+    return access.state / "work" / name
+
+
+def start_work(lab: Lab, access: Access, change: Change, step: Step) -> str:
+    """Check out the branch's head into a fresh folder, and keep what the plan says about its files.
+
+    The change's target names the work; `after` holds `files`, by path: a text, null for one that goes, or a
+    mapping that `labkit.systems.appfiles` understands.
+    """
+    mirror = fetch(lab, access)
+    folder = work_folder(access, change.target)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    check_out(mirror, folder)
+    book = folder.with_suffix(f".{_BOOK}")
+    book.write_text(json.dumps(change.after), encoding="utf-8")
+    step.say(f"{mirror.branch} at {mirror.head[:7] or 'its first commit'}")
+    return f"{mirror.branch} at {mirror.head[:7]}"
+
+
+def planned_files(access: Access, work: str) -> dict[str, Any]:
+    """Return what the plan says about the files of a work."""
+    book = work_folder(access, work).with_suffix(f".{_BOOK}")
+    found: Mapping[str, Any] = json.loads(book.read_text(encoding="utf-8"))
+    return dict(found.get("files") or {})
+
+
+def write_file(folder: Path, path: str, text: str | None) -> str:
+    """Write or remove one file of a checkout; a folder that becomes empty goes, too."""
+    target = folder / path
+    if folder.resolve() not in target.resolve().parents:
+        raise StepFailed(f"{path}: expected a file inside the repository, got one outside")
+    if text is None:
+        target.unlink(missing_ok=True)
+        if target.parent != folder and target.parent.is_dir() and not any(target.parent.iterdir()):
+            target.parent.rmdir()
+        return "removed"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    return f"{len(text.splitlines())} lines"
+
+
+def finish_work(lab: Lab, access: Access, step: Step, *, work: str, branch: str, message: str) -> str:
+    """Commit the checkout's changes and push them to a branch; return the commit, empty when nothing changed."""
+    folder = work_folder(access, work)
+    if not folder.is_dir():
+        raise LabError(f"checkout {work}: expected a folder to commit, got none", next_step="run again")
+    commit = commit_all(lab, folder, message)
+    if commit:
+        step.say(f"pushes {commit[:7]} to {branch}")
+        commit = push(lab, access, folder, branch)
+    leave(fetch(lab, access), folder)
+    folder.with_suffix(f".{_BOOK}").unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    return commit
+
+
+def apply_git(lab: Lab, access: Access, change: Change, step: Step) -> str:
+    """Carry out one change of files as plain texts: for a new repository of Flux."""
+    if change.kind == "checkout":
+        return start_work(lab, access, change, step)
+    work = str(change.after.get("work") or "")
+    if change.kind == "file":
+        text = planned_files(access, work)[change.target]
+        return write_file(work_folder(access, work), change.target, text)
+    if change.kind == "commit" and change.action is Action.ACT:
+        message = str(change.after["message"])
+        commit = finish_work(lab, access, step, work=work, branch=change.target, message=message)
+        return f"{change.target} at {commit[:7]}" if commit else "nothing to commit"
+    raise LabError(f"{change.id}: expected a change of files, got one that is not known")
