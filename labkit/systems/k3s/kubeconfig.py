@@ -9,7 +9,7 @@ import io
 import os
 import tempfile
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +27,7 @@ from labkit.systems.kubernetes import Credentials
 from labkit.systems.ssh import Shell
 
 SERVER_FILE = "/etc/rancher/k3s/k3s.yaml"
+_RENEWED = timedelta(days=30)
 
 
 def fetch_credentials(shell: Shell) -> Credentials | None:
@@ -87,8 +88,31 @@ def compare(lab: Lab, access: Access, credentials: Credentials, *, vip: bool) ->
     cluster = _entry(document, "clusters", str(_entry(document, "contexts", lab.name).get("cluster") or ""))
     host = urlsplit(str(cluster.get("server") or "")).hostname
     good = (str(lab.network.vip),) if vip else api_hosts(lab)
-    same = host in good and seen == credentials
-    return KubeconfigSeen(state="current" if same else "stale", expires=expiry(seen))
+    current = host in good and seen.ca == credentials.ca and is_fresh(seen, credentials)
+    return KubeconfigSeen(state="current" if current else "stale", expires=expiry(seen))
+
+
+def is_fresh(seen: Credentials, offered: Credentials) -> bool:
+    """Whether a client certificate is of the same authority as one that is offered now, and does not end much before.
+
+    Every server signs one of its own for the administrator, so that they are never equal.
+    """
+    try:
+        mine = x509.load_pem_x509_certificate(seen.certificate.encode())
+        theirs = x509.load_pem_x509_certificate(offered.certificate.encode())
+    except ValueError:
+        return seen == offered
+    same = _authority(mine) == _authority(theirs) and mine.subject == theirs.subject
+    return same and theirs.not_valid_after_utc - mine.not_valid_after_utc < _RENEWED
+
+
+def _authority(certificate: x509.Certificate) -> object:
+    """Who signed a certificate: its key's id where it stands there, else the name."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+    except x509.ExtensionNotFound:
+        return certificate.issuer
+    return found.value.key_identifier
 
 
 def expiry(credentials: Credentials) -> datetime | None:

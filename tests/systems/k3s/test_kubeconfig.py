@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -54,20 +55,21 @@ contexts:
 """
 
 
-def make(name: str) -> Credentials:
+def make(name: str, ends: datetime = ENDS) -> Credentials:
     key = generate_private_key(SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "k3s-client-ca")])
     made = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(ENDS - timedelta(days=365))
-        .not_valid_after(ENDS)
+        x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(ends - timedelta(days=365))
+        .not_valid_after(ends)
         .sign(key, hashes.SHA256())
     )
     pem = made.public_bytes(serialization.Encoding.PEM).decode()
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return Credentials(ca=pem, certificate=pem, key=private.decode())
+    return Credentials(ca="THE CA", certificate=pem, key=private.decode())
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +159,23 @@ def test_how_it_compares(
     store_kubeconfig(lab, access, credentials, server)
     seen = compare(lab, access, credentials, vip=vip)
     assert (seen.state, seen.expires) == (state, ENDS)
-    assert compare(lab, access, make("renewed"), vip=vip).state == "stale"
+
+
+@pytest.mark.parametrize(
+    ("offered", "state"),
+    [
+        (make("system:admin"), "current"),  # another server's own
+        (make("system:admin", ENDS + timedelta(days=200)), "stale"),  # k3s has renewed its certificates
+        (make("system:admin", ENDS - timedelta(days=200)), "current"),
+        (make("somebody"), "stale"),
+        (replace(make("system:admin"), ca="ANOTHER CA"), "stale"),
+    ],
+)
+def test_how_it_compares_with_what_is_offered(
+    lab: Lab, access: Access, credentials: Credentials, offered: Credentials, state: str
+) -> None:
+    store_kubeconfig(lab, access, credentials, "https://192.168.5.20:6443")
+    assert compare(lab, access, offered, vip=False).state == state
 
 
 def test_an_answering_virtual_address_is_wanted(lab: Lab, access: Access, credentials: Credentials) -> None:
