@@ -22,7 +22,7 @@ from labkit.run.folders import find_input, new_run_folder, outputs_root
 from labkit.run.gate import check_approval, pass_gate
 from labkit.run.journal import Journal, now_utc, whoami
 from labkit.run.lock import lab_lock
-from labkit.run.notices import Board, register_pictures, show
+from labkit.run.notices import Board, Draw, in_notebook, register_pictures, show
 from labkit.run.rehearsed import remember_rehearsal, say_rehearsal
 from labkit.run.schedule import Outcome, Scheduler
 from labkit.secrets import redact
@@ -141,10 +141,9 @@ class Run:
             self.journal.write("nothing to change")
             show(plan.summary())
             return
-        with lab_lock(self.access.state / "run.lock", runbook=self.runbook):
-            self._apply_locked(plan)
+        self._apply_approved(plan)
 
-    def _apply_locked(self, plan: Plan) -> None:
+    def _apply_locked(self, plan: Plan, draw: Draw | None) -> None:
         recipe = self._recipes.get(plan.runbook + plan.digest)
         if recipe is not None:
             # What another run did between our reading and our lock must not be done again.
@@ -155,7 +154,7 @@ class Run:
                 return
         self.journal.write("applying", digest=plan.digest)
         self._stale = True
-        outcome = self._carry_out(plan)
+        outcome = self._carry_out(plan, draw)
         self._summary["changes"] += len(outcome.done)
         self._summary["applied"] += sorted(outcome.done)
         self.journal.write("applied" if outcome.ok else "stopped", done=sorted(outcome.done),
@@ -168,8 +167,8 @@ class Run:
             raise error from next(iter(outcome.failed.values()), None)
         self._applied = plan.digest
 
-    def _carry_out(self, plan: Plan) -> Outcome:
-        with Board(plan.changes, self.journal) as board:
+    def _carry_out(self, plan: Plan, draw: Draw | None) -> Outcome:
+        with Board(plan.changes, self.journal, draw) as board:
             scheduler = Scheduler(
                 plan.changes,
                 lambda change, step: registry.applier(change.system)(self.lab, self.access, change, step),
@@ -276,7 +275,12 @@ class Run:
     def _offer(self, plan: Plan) -> None:
         from labkit.report.widgets import offer_approval  # noqa: PLC0415  # display only
 
-        offer_approval(plan, lambda: self.apply(plan, approve=plan.digest))
+        if in_notebook():
+            offer_approval(plan, lambda draw: self._apply_approved(plan, draw))
+
+    def _apply_approved(self, plan: Plan, draw: Draw | None = None) -> None:
+        with lab_lock(self.access.state / "run.lock", runbook=self.runbook):
+            self._apply_locked(plan, draw)
 
     def _write_summary(self, *, ok: bool, error: Exception | None = None) -> None:
         summary = {
