@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 
 
-class Fatal(Exception):  # noqa: N818  # the level of the log line that it becomes
+class Fatal(Exception):  # the level of the log line that it becomes
     """What ends a k3s process: the text of its last log line."""
 
 

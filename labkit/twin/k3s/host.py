@@ -177,6 +177,8 @@ class Host:
             await run.end()
 
     async def _power_lost(self, _guest: Guest) -> None:
+        for service in self._services.values():
+            await service.kill()
         self.pods_gone = True
 
 

@@ -34,19 +34,16 @@ async def build(k3s: K3s, version: str) -> None:
     token = k3s.world.secrets[lab.k3s.token]
     first = lab.servers[0]
     k3s.at_once = True
-    for machine in sorted(lab.machines, key=lambda machine: machine.role):
-        guest = k3s.guests.named(machine.name)
-        if guest is None or guest.phase != "up":
-            continue
-        join = None if machine.name == first.name else api_url(first.address)
-        if machine.role == "agent":
-            continue
-        await _come_up(k3s, guest, machine, render_config(wanted_config(lab, machine, join), token), version)
-    agents = [(guest, m) for m in lab.machines if m.role == "agent" and (guest := k3s.guests.named(m.name)) is not None]
-    await asyncio.gather(*(
-        _come_up(k3s, guest, machine, render_config(wanted_config(lab, machine, api_url(first.address)), token), version)
-        for guest, machine in agents if guest.phase == "up"
-    ))  # fmt: skip
+    up = [(machine, guest) for machine in lab.machines if (guest := k3s.guests.named(machine.name)) is not None]
+    up = [(machine, guest) for machine, guest in up if guest.phase == "up"]
+    for machine, guest in up:
+        if machine.role == "server":
+            join = None if machine.name == first.name else api_url(first.address)
+            await _come_up(k3s, guest, machine, render_config(wanted_config(lab, machine, join), token), version)
+    agents = [pair for pair in up if pair[0].role == "agent"]
+    configs = [render_config(wanted_config(lab, machine, api_url(first.address)), token) for machine, _ in agents]
+    coming = zip(agents, configs, strict=True)
+    await asyncio.gather(*(_come_up(k3s, guest, machine, config, version) for (machine, guest), config in coming))
     k3s.at_once = False
     _save_snapshots(k3s)
     _keep_kubeconfig(k3s, first)

@@ -59,14 +59,20 @@ class Service:
 
     async def stop(self) -> None:
         """End the program, and the attempts to start it."""
-        task, self._task = self._task, None
-        self.unit.again = False
-        if task is not None and not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        if await self.kill():
             self.systemd(f"Stopped {self.unit.name} - {self._description}.")
         if self._outcome is not None and not self._outcome.done():
             self._outcome.set_exception(UnitError(f"{self.unit.name}: Job canceled."))
+
+    async def kill(self) -> bool:
+        """End the program without a word; return whether it ran."""
+        task, self._task = self._task, None
+        self.unit.again = False
+        if task is None or task.done():
+            return False
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return True
 
     async def _join(self) -> None:
         if self._outcome is None or (self._outcome.done() and self.unit.again):
@@ -88,7 +94,7 @@ class Service:
                 self.log(str(exc), "fatal")
             except OSError as exc:
                 self.log(f"{exc.filename}: {(exc.strerror or str(exc)).lower()}", "fatal")
-            except Exception as exc:
+            except Exception as exc:  # noqa: BLE001  # logged here, and for the guest a crash
                 _log.exception("%s: %s", self._guest.name, self.unit.name)
                 self.log(f"panic: {exc}", "fatal")
             await self._pause()

@@ -111,7 +111,10 @@ class Stage:
         return found
 
     async def until_logged(self, name: str, text: str) -> None:
-        await self.until(lambda: text in self.log(name))
+        try:
+            await self.until(lambda: text in self.log(name))
+        except AssertionError as exc:
+            raise AssertionError(f"{text!r} is not in\n{self.log(name)}") from exc
 
     async def pause(self, seconds: float) -> None:
         await self.world.clock.sleep(seconds)

@@ -32,7 +32,9 @@ def test_it_brings_binary_unit_links_and_scripts(play: Play) -> None:
 
 def test_the_script_may_come_by_a_pipe_and_with_sudo(play: Play) -> None:
     async def act(stage: Stage) -> None:
-        line = "curl -sfL https://get.k3s.io | sudo INSTALL_K3S_SKIP_START=true INSTALL_K3S_EXEC='--debug' sh -s - server"
+        line = (
+            "curl -sfL https://get.k3s.io | sudo INSTALL_K3S_SKIP_START=true INSTALL_K3S_EXEC='--debug' sh -s - server"
+        )
         done = await stage.run("s1", line, user="admin")
         assert done.status == 0, done.err
         assert "'--debug'" in await stage.ok("s1", "cat /etc/systemd/system/k3s.service")
