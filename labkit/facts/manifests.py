@@ -283,18 +283,3 @@ def walk_leaves(tree: Any, steps: tuple[str | int, ...] = ()) -> Iterator[tuple[
             stack += [((*path, index), child) for index, child in reversed(list(enumerate(value)))]
         else:
             yield path, value
-
-
-def map_texts(tree: Any, change: Callable[[str], str]) -> Any:
-    """Return a copy of a tree with every text value changed; keys, lines and other values stay."""
-    if isinstance(tree, str):
-        return change(tree)
-    if isinstance(tree, Map):
-        copy = Map({key: map_texts(value, change) for key, value in tree.items()})
-        copy.line, copy.lines = tree.line, tree.lines
-        return copy
-    if isinstance(tree, Items):
-        items = Items(map_texts(value, change) for value in tree)
-        items.line, items.lines = tree.line, tree.lines
-        return items
-    return tree

@@ -11,7 +11,6 @@ from typing import Any
 from labkit.facts.manifests import Steps, Trouble, dig, line_at
 
 FLUX_GROUP = "kustomize.toolkit.fluxcd.io"
-FLUX_NAMESPACE = "flux-system"
 SAMPLE = re.compile(
     r"(^|[/._-])(samples?|examples?|templates?|tmpl|dist|docs?|archived?|tests?|testdata|fixtures)([/._-]|$)",
     re.IGNORECASE,

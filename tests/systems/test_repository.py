@@ -373,3 +373,26 @@ def test_odd_trees_never_end_in_a_traceback(
                                      "b.yaml": raw, ".sops.yaml": raw}  # fmt: skip
     facts = read(root, files)
     assert all(f.line > 0 for f in check_repository(facts))
+
+
+def test_a_repository_whose_entry_is_in_a_charts_values(tmp_path: Path) -> None:
+    """Kustomizations get what their parent patches into them, and only the topmost are entries."""
+    patch = (
+        "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: _}\nspec: {timeout: 5m}\n"
+    )
+    top = apps(patches=[{"patch": patch, "target": {"kind": "Kustomization"}}]).replace('"apps"', '"cluster-apps"')
+    child = apps(path="./apps/media/app", targetNamespace="media", timeout=None)
+    facts = read_repository(
+        write(
+            tmp_path,
+            {
+                "flux/cluster/ks.yaml": top,
+                "apps/media/kustomization.yaml": "resources: [ks.yaml]\n",
+                "apps/media/ks.yaml": child,
+                "apps/media/app/one.yaml": config("one"),
+            },
+        )
+    )
+    assert [[build.source.name for build in cluster.builds] for cluster in facts.clusters] == [["cluster-apps", "apps"]]
+    assert next(r for r in facts.clusters[0].resources if r.name == "one").namespace == "media"
+    assert ids(facts) == []

@@ -42,7 +42,7 @@ def secret_in(cluster: Cluster, namespace: str, name: str) -> Kept | None:
             unknown = unknown or Kept(None)
         elif resource.kind in _MAKERS and resource.namespace == namespace:
             target = resource.get("spec", "target", "name") or resource.get("spec", "destination", "name")
-            if name in (target, resource.name):  # noqa: PLR6201  # a target may be of any type
+            if name in (target, resource.name):  # a target may be of any type
                 unknown = Kept(None)
     return unknown
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from labkit.checks.repository.charts import is_at_least, releases
 from labkit.checks.repository.finding import Hit, Question, at, rule
-from labkit.facts.manifests import dig, maps, texts
+from labkit.facts.manifests import maps, texts
 from labkit.facts.repository import Cluster, Resource
 from labkit.plan import Severity
 
@@ -226,9 +226,3 @@ def find_no_backup(cluster: Cluster, _question: Question) -> Iterator[Hit]:
             known = ", ".join(sorted(groups)) or "none"
             remedy = f"put it in a group that is backed up ({known}), or add that group to a job with task: backup"
             yield *at(member.resource, "metadata", "labels"), why, remedy
-
-
-def pinned_volumes(cluster: Cluster) -> dict[str, Resource]:
-    """Return the claims that pin a volume, by the volume's name."""
-    claims = (r for r in cluster.resources if r.kind == "PersistentVolumeClaim")
-    return {str(dig(r.tree, "spec", "volumeName")): r for r in claims if dig(r.tree, "spec", "volumeName")}

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from labkit.facts.manifests import dig, maps, parse_manifests, walk_leaves
-from labkit.facts.repository import Build, BuildProblem, Resource, SourceFile, Undefined
+from labkit.facts.repository import Build, BuildProblem, Resource, Undefined
 from labkit.systems.repository.kustomize import Made, Piece
 from labkit.systems.repository.layout import Layout
 from labkit.systems.repository.problems import locate
@@ -188,8 +188,3 @@ def _unique(resources: Iterable[Resource]) -> tuple[list[Resource], list[BuildPr
             first = f"{other.file}:{other.line}"
             problems.append(BuildProblem(resource.file, resource.line, f"{resource.label} is already made by {first}"))
     return list(seen.values()), problems
-
-
-def all_documents(files: Iterable[SourceFile]) -> Iterator[Resource]:
-    """Yield every object of files that are no templates."""
-    return (resource for file in files if not file.is_template for resource in file.resources())

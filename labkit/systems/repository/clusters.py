@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,7 +49,8 @@ class Entry:
 def find_entries(layout: Layout) -> tuple[Entry, ...]:
     """Return the entries: Kustomizations that apply themselves, as bootstrap writes them, and Flux Operator's.
 
-    When there are none, all Kustomizations of the repository together count as one entry.
+    When there are none (a chart may hold the entry among its values), the Kustomizations that no other applies
+    together count as one.
     """
     usable = [file for file in layout.files.values() if not file.is_template]
     resources = [resource for file in usable for resource in file.resources()]
@@ -58,10 +60,16 @@ def find_entries(layout: Layout) -> tuple[Entry, ...]:
     entries = [Entry(folder_of(root) or root.name, (root,), frozenset({source_of(root)})) for root in roots]
     entries += [_operator_entry(r) for r in resources if r.kind == "FluxInstance" and r.group == _OPERATOR]
     entries = [entry for entry in entries if entry.first]
-    if not entries and known:
-        mine = tuple(r for r in known if not _is_sample(layout, r))
-        entries = [Entry("", mine, frozenset())] if mine else []
+    if not entries and (usual := [resource for resource in known if not _is_sample(layout, resource)]):
+        entries = [_whole_entry(usual)]
     return tuple(entries)
+
+
+def _whole_entry(known: Sequence[Resource]) -> Entry:
+    """Make one entry of the Kustomizations that no other applies; the source that most refer to is this repository."""
+    tops = [r for r in known if not any(_applies(other, r.file) for other in known if other is not r)]
+    common = Counter(source_of(resource) for resource in known).most_common(1)
+    return Entry("", tuple(tops or known), frozenset(source for source, _ in common))
 
 
 def _is_sample(layout: Layout, resource: Resource) -> bool:

@@ -17,7 +17,7 @@ _YAML = (".yaml", ".yml")
 _SEALED = (".json", ".env", ".ini")
 _LARGEST = 8 * 1024 * 1024
 _SKIPPED = {".git", "node_modules", ".venv", "__pycache__", ".terraform"}
-_MARKS = re.compile(r"\{\{|\{%|<%|\[\[ ?\.")
+_MARKS = re.compile(r"\{\{|\{%|%\{|<%|\[\[ ?\.")
 _AGE = re.compile(r"age1[02-9ac-hj-np-z]{58}")
 _GIT_SECONDS = 60.0
 

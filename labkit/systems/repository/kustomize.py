@@ -19,7 +19,7 @@ from labkit.process import run_program
 from labkit.systems.repository.layout import Layout
 
 _SECONDS = 300.0
-_PART = 200
+_PART = 100
 """Manifests in one call of kustomize: it compares every object with every other, so that large calls are slow."""
 _ORIGIN = re.compile(
     r"^    config\.kubernetes\.io/origin: \|\n((?:      .*\n?)+)",
@@ -198,4 +198,4 @@ def _kubectl() -> Path:
 
 def _environment() -> dict[str, str]:
     """No HOME and no proxies: a build depends on the repository only."""
-    return {"PATH": os.environ.get("PATH", ""), "HOME": os.devnull, "KUBECONFIG": os.devnull, "GOMAXPROCS": "2"}
+    return {"PATH": os.environ.get("PATH", ""), "HOME": os.devnull, "KUBECONFIG": os.devnull, "GOMAXPROCS": "1"}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
-from pathlib import Path
 
-from labkit.errors import LabError
+import yaml
+
+from labkit.twin.kube.crd_files import definitions
 
 FLUX = "v2.9.4"
 _CONTROLLERS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
@@ -77,11 +77,7 @@ subjects:
 
 @lru_cache(maxsize=1)
 def components() -> str:
-    """Return gotk-components.yaml of Flux with four controllers.
-
-    Raises:
-        LabError: when the package does not hold Flux's CRDs.
-    """
+    """Return gotk-components.yaml of Flux with four controllers."""
     parts = [_HEAD, *_crds(), _POLICY]
     for name in _CONTROLLERS:
         parts += (_account(name), *(_service(name, service) for service in _SERVICES.get(name, ())))
@@ -90,11 +86,12 @@ def components() -> str:
 
 
 def _crds() -> list[str]:
-    folder = Path(__file__).parents[1] / "kube"
-    files = sorted(folder.rglob("*.toolkit.fluxcd.io_*.yaml"))
-    if not files:
-        raise LabError(f"Flux's CRDs: expected *.toolkit.fluxcd.io_*.yaml under {folder}, got none")
-    return ["---\n" + re.sub(r"\A---\n", "", file.read_text(encoding="utf-8")).rstrip("\n") + "\n" for file in files]
+    return ["---\n" + _yaml(crd) for crd in definitions("flux")]
+
+
+def _yaml(tree: object) -> str:
+    """Write a manifest as YAML; the C writer, since these are long."""
+    return yaml.dump(tree, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=1000)
 
 
 def _account(name: str) -> str:

@@ -57,7 +57,7 @@ def test_no_suppressions(text: str) -> None:
     [
         ("a: b: c\n", 1, "YAML"),
         ("- a\n", 1, "a mapping"),
-        ("suppres: []\n", 1, "the key suppress"),
+        ("suppressions: []\n", 1, "the key suppress"),
         ("suppress: {}\nmore: 1\n", 2, "the key suppress"),
         ("suppress: text\n", 1, "a list"),
         ("suppress: [text]\n", 1, "a mapping with id"),
