@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,6 +190,20 @@ def show(mirror: Mirror, commit: str, path: str) -> str | None:
     """Return the text of a file in a commit, or None when it is not there."""
     done = run_git(mirror.folder, "show", f"{commit}:{path}", allowed=(0, 128))
     return done.text if done.status == 0 else None
+
+
+def holds(lab: Lab, access: Access, commit: str) -> Callable[[str], bool]:
+    """Return a function that tells whether a revision of Flux (`branch@sha1:...`) holds a commit."""
+    answers: dict[str, bool] = {}
+
+    def fits(revision: str) -> bool:
+        if revision not in answers:
+            mirror = fetch(lab, access)
+            words = ("merge-base", "--is-ancestor", commit, revision.rpartition(":")[2])
+            answers[revision] = run_git(mirror.folder, *words, allowed=(0, 1, 128)).status == 0
+        return answers[revision]
+
+    return fits
 
 
 def changed_files(mirror: Mirror, commit: str) -> tuple[str, ...]:

@@ -15,10 +15,10 @@ from labkit.lab.fluxsync import COMPONENTS, KUSTOMIZATION, SYNC
 from labkit.plan import Action, Change
 from labkit.process import run_program
 from labkit.systems.access import Access, Step
-from labkit.systems.flux.chain import object_path, request_reconcile, wait_for_chain
+from labkit.systems.flux.chain import Goal, object_path, request_reconcile, wait_for_chain
 from labkit.systems.flux.read import read_objects
 from labkit.systems.flux.secrets import AGE, age_file, render_secret, wanted_values
-from labkit.systems.git import checked_out, fetch
+from labkit.systems.git import checked_out, fetch, holds
 from labkit.systems.gitread import read_git
 from labkit.systems.gotk import parse_objects
 from labkit.systems.k3s.cluster import open_cluster
@@ -183,7 +183,10 @@ def _apply_chain(lab: Lab, access: Access, change: Change, step: Step) -> str:
         request_reconcile(cluster, identity)
     for identity in _failed_already(cluster):
         request_reconcile(cluster, identity)
-    facts = wait_for_chain(cluster, access, step, git, but=tuple(_texts(change.after.get("but"))))
+    goal = Goal(
+        git.revision, lambda: git, fits=holds(lab, access, git.head), but=tuple(_texts(change.after.get("but")))
+    )
+    facts = wait_for_chain(cluster, access, step, goal)
     ready = sum(one.is_ready for one in facts.objects)
     return f"{ready} of {len(facts.objects)} objects ready at {git.revision[: len(git.branch) + 13]}"
 

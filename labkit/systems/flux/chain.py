@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from labkit.errors import StepFailed
+from labkit.errors import LabError, StepFailed
 from labkit.facts.causes import Cause, causes, show_condition
 from labkit.facts.flux import NAMESPACE, FluxFacts, FluxObject
 from labkit.facts.git import GitFacts
@@ -119,25 +119,44 @@ def _is_live(one: FluxObject, revision: str) -> bool:
     return one.is_ready
 
 
+@dataclass(frozen=True)
+class Goal:
+    """What a wait is for.
+
+    Attributes:
+        revision: that the source must offer, `master@sha1:...`.
+        fits: tells whether another revision holds that one: the branch may move on while we wait.
+        explain: gives the files in Git, to say where a cause stands; asked only when something fails.
+        only: ids that count; all objects when empty.
+        but: names of Kustomizations that are suspended on purpose.
+    """
+
+    revision: str
+    explain: Callable[[], GitFacts]
+    fits: Callable[[str], bool] = lambda _revision: False
+    only: tuple[str, ...] = ()
+    but: tuple[str, ...] = ()
+
+    def waits_for(self, facts: FluxFacts) -> list[FluxObject] | None:
+        """Return what is not there yet; None while the objects themselves are not."""
+        if not facts.objects or any(facts.find(name) is None for name in self.only or (_ROOT,)):
+            return None
+        source = facts.find(_SOURCE)
+        newer = source is not None and source.artifact not in ("", self.revision) and self.fits(source.artifact)
+        revision = source.artifact if source is not None and newer else self.revision
+        return [one for one in left(facts, revision, self.but) if not self.only or one.id in self.only]
+
+
 def wait_for_chain(
-    cluster: Cluster,
-    access: Access,
-    step: Step,
-    git: GitFacts,
-    *,
-    only: Collection[str] = (),
-    but: Collection[str] = (),
-    deadline: float = CHAIN_DEADLINE,
+    cluster: Cluster, access: Access, step: Step, goal: Goal, *, deadline: float = CHAIN_DEADLINE
 ) -> FluxFacts:
-    """Wait until the whole chain, or some Kustomizations of it, are ready at the head's revision.
+    """Wait until the whole chain, or some Kustomizations of it, are ready at a revision.
 
     Args:
         cluster: where to look.
         access: the lab's clock.
         step: where progress is told.
-        git: the head, and where objects stand in Git.
-        only: ids that count; all objects when empty.
-        but: names of Kustomizations that are suspended on purpose.
+        goal: what must be ready.
         deadline: lab seconds.
 
     Raises:
@@ -152,20 +171,19 @@ def wait_for_chain(
             return None
         last[:] = [facts]
         watch.look(facts)
-        waiting = [one for one in left(facts, git.revision, but) if not only or one.id in only]
-        if not waiting and facts.objects and all(facts.find(name) is not None for name in only or (_ROOT,)):
+        if goal.waits_for(facts) == []:
             return facts
-        if stuck := watch.stuck(causes(facts, git.places())):
-            raise _failed(stuck, git)
+        if stuck := watch.stuck(causes(facts)):
+            raise _failed(stuck.object, facts, goal)
         return None
 
     try:
         return access.wait(probe, what="Flux's chain", deadline=deadline, every=2.0, last=lambda: _last(watch))
     except StepFailed as exc:
-        found = next(iter(causes(last[0], git.places())), None) if last else None
+        found = next(iter(causes(last[0])), None) if last else None
         if found is None or found.object in exc.message:
             raise
-        raise _failed(found, git) from exc
+        raise _failed(found.object, last[0], goal) from exc
 
 
 def _last(watch: Watch) -> str:
@@ -173,10 +191,15 @@ def _last(watch: Watch) -> str:
     return "; ".join(waiting[:5]) or "no object of Flux"
 
 
-def _failed(cause: Cause, git: GitFacts) -> StepFailed:
+def _failed(identity: str, facts: FluxFacts, goal: Goal) -> StepFailed:
     """Say the cause; a build that fails has its place in the files that were read from Git."""
-    kind, _, name = cause.object.partition("/")
-    build = git.build(name) if kind == "Kustomization" else None
-    problems = [f"\n  in Git: {one.file}:{one.line}: {one.message}" for one in (build.problems if build else ())][:3]
-    places = "".join(problems)
-    return StepFailed(f"Flux is stuck; the deepest cause is {cause}{places}", next_step=cause.remedy)
+    try:
+        git = goal.explain()
+    except LabError:
+        git = None  # Git may be what is down: the cause says so, without places
+    found = causes(facts, git.places() if git is not None else {})
+    cause = next(one for one in found if one.object == identity)
+    kind, _, name = identity.partition("/")
+    build = git.build(name) if git is not None and kind == "Kustomization" else None
+    problems = [f"\n  in Git: {one.file}:{one.line}: {one.message}" for one in (build.problems if build else ())]
+    return StepFailed(f"Flux is stuck; the deepest cause is {cause}{''.join(problems[:3])}", next_step=cause.remedy)
