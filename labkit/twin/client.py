@@ -154,7 +154,7 @@ def start_twin(
     Args:
         lab_file: the lab that it stands in for.
         state: its folder; a temporary one when None, which `stop(remove=True)` deletes.
-        scenario: `empty` or `provisioned`.
+        scenario: one of `labkit.twin.options.SCENARIOS`.
         seed: what ids, keys and addresses depend on beside the lab.
         scale: real seconds per twin second.
         faults: names of faults that are on from the start.

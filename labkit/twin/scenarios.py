@@ -1,4 +1,7 @@
-"""The state in which a twin starts: `empty` has the templates only, `provisioned` the lab's VMs, up and running."""
+"""The state in which a twin starts: `empty` has the templates only, `provisioned` the lab's VMs, up and running.
+
+The others have the VMs too; what is in those is made by `labkit.twin.k3s.scenario`.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,7 @@ _ALLOWED = frozenset({
     "kubernetes.io/hostname", "kubernetes.io/os", "node.kubernetes.io/instance-type", "topology.kubernetes.io/region",
     "topology.kubernetes.io/zone",
 })  # fmt: skip
+_COMPLAINS_EVERY = 30.0
 _PREFIXES = ("kubelet.kubernetes.io", "node.kubernetes.io")
 
 
@@ -65,7 +65,10 @@ class Node:
         self.follow()
         await self._guest.world.clock.sleep(self._pause)
         self.update(network=True)
-        await asyncio.Event().wait()
+        while True:
+            if self.living.is_running and not self.is_ready:
+                service.log(f"Node is not ready: {_NO_NETWORK}", "error")
+            await self._guest.world.clock.sleep(_COMPLAINS_EVERY)
 
     def follow(self) -> None:
         """Live while the cluster serves, fall silent while it does not."""

@@ -137,7 +137,7 @@ def test_the_user_has_the_context_of_the_lab(twin: TwinHandle) -> None:
 
 def test_faults_of_the_api(twin: TwinHandle, kubeconfig: Path) -> None:
     twin.fault("api-closing:1")
-    with pytest.raises(OSError, match="closed|reset"):
+    with pytest.raises(OSError, match=r"closed|reset"):
         ask(twin, "192.168.7.11", "/readyz")
     twin.clear("api-closing")
     twin.fault("api-slow:20")
