@@ -25,7 +25,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def up(
     lab: Lab = Path("parameters/lab.yaml"),
-    scenario: Annotated[str, typer.Option(help="The state that it starts in: empty, provisioned, k3s, k3s-behind.")] = "empty",
+    scenario: Annotated[
+        str, typer.Option(help="The state that it starts in: empty, provisioned, k3s, k3s-behind.")
+    ] = "empty",
     fault: Annotated[list[str] | None, typer.Option(help="A fault that is on from the start; repeatable.")] = None,
     scale: Annotated[float | None, typer.Option(help="Real seconds for one second of the twin.")] = None,
     seed: Annotated[int, typer.Option(help="What ids, keys and addresses depend on.")] = 1,
