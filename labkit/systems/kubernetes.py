@@ -30,6 +30,7 @@ from urllib3.exceptions import (
 from labkit.errors import LabError, SystemDown
 from labkit.redaction import remember
 from labkit.systems.access import Access
+from labkit.systems.retry import retry
 
 PORT = 6443
 MANAGER = "labkit"
@@ -104,8 +105,17 @@ class _Doors:
         self._pools: dict[str, urllib3.PoolManager] = {}
         self._guard = threading.Lock()
 
-    def request(self, method: str, url: str, **options: Any) -> Any:
-        """Send a request to the first server that takes it; what was sent is not sent twice, unless it only reads."""
+    def request(self, method: str, url: str, *, again: bool | None = None, **options: Any) -> Any:
+        """Send a request to the first server that takes it.
+
+        Args:
+            method: of HTTP.
+            url: with a stand-in for the server.
+            again: whether it may be sent twice, for nobody knows what became of it when a connection breaks;
+                when None, only what reads may.
+            options: for urllib3.
+        """
+        again = method == "GET" if again is None else again
         options["timeout"] = options.get("timeout") or urllib3.Timeout(connect=_CONNECT, read=_READ)
         options["retries"] = False
         path = url.removeprefix(_HOST)
@@ -113,13 +123,13 @@ class _Doors:
         for host in list(self.hosts):
             try:
                 there, port = self._access.route(host, PORT)
-                answer = self._pool(host).request(method, f"https://{there}:{port}{path}", **options)
+                answer = self._ask(host, method, f"https://{there}:{port}{path}", again=again, options=options)
             except SSLError as exc:
                 problems.append(f"{host}: {exc}")
             except (NewConnectionError, ConnectTimeoutError) as exc:
                 problems.append(f"{host}: {type(exc).__name__}")
             except HTTPError as exc:
-                if method != "GET" or not isinstance(exc, ProtocolError):
+                if not again or not isinstance(exc, ProtocolError):
                     raise
                 problems.append(f"{host}: {exc}")
             except SystemDown as exc:
@@ -128,6 +138,18 @@ class _Doors:
                 self._prefer(host)
                 return answer
         raise _NoServerError("; ".join(problems) or "no server to ask")
+
+    def _ask(self, host: str, method: str, url: str, *, again: bool, options: Mapping[str, Any]) -> Any:
+        """Send a request to one server; a connection that breaks is made anew a few times."""
+        pool = self._pool(host)
+        return retry(
+            lambda: pool.request(method, url, **options),
+            on=ProtocolError,
+            clock=self._access.clock,
+            deadline=10.0,
+            pause=0.5,
+            attempts=4 if again else 1,
+        )
 
     def clear(self) -> None:
         """Close all connections."""
@@ -204,8 +226,9 @@ class Cluster:
         accept: str = "application/json",
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
+        again: bool | None = None,
     ) -> bytes:
-        """Send one request and return the body of its answer.
+        """Send one request and return the body of its answer; `again` says whether it may be sent twice.
 
         Raises:
             KubeError: the API refused it.
@@ -215,7 +238,8 @@ class Cluster:
         sent = {"Accept": accept, **(headers or {})}
         if self.credentials.token:
             sent["Authorization"] = f"Bearer {self.credentials.token}"
-        options: dict[str, Any] = {"headers": sent}
+        again = method != "POST" if again is None else again
+        options: dict[str, Any] = {"headers": sent, "again": again}
         if timeout is not None:
             options["timeout"] = urllib3.Timeout(connect=_CONNECT, read=timeout)
         if body is not None:
@@ -271,9 +295,9 @@ class Cluster:
             if not token:
                 return Table(columns, tuple(rows))
 
-    def post(self, path: str, body: object) -> Any:
-        """Create an object, or call what takes one (an eviction); return the answer."""
-        return json.loads(self.request("POST", path, body=body))
+    def post(self, path: str, body: object, *, again: bool = False) -> Any:
+        """Create an object, or call what takes one (an eviction, which may be sent twice); return the answer."""
+        return json.loads(self.request("POST", path, body=body, again=again))
 
     def patch(self, path: str, body: object) -> Any:
         """Change an object by a merge patch; return it."""

@@ -23,6 +23,8 @@ from labkit.systems.known_hosts import known_hosts_file, read_host_keys
 PORT = 22
 CONNECT_DEADLINE = 15.0  # lab seconds until a guest on the LAN has let us in
 COMMAND_DEADLINE = 120.0
+# Both are in every OpenSSH of the last ten years; AES first, for it costs a third less time here.
+_CIPHERS = ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com")
 
 
 class HostKeyChanged(SystemDown):
@@ -99,7 +101,12 @@ class Shell:
                 f"{shown}: expected the connection to hold, got: {exc or type(exc).__name__}",
                 next_step=f"look whether {self.name} is up, then run again",
             ) from exc
-        status = -1 if done.exit_status is None else done.exit_status
+        if done.exit_status is None:  # the channel closed without one
+            raise SystemDown(
+                f"{shown}: expected the connection to hold until its end, got it closed before",
+                next_step=f"look whether {self.name} is up, then run again",
+            )
+        status = done.exit_status
         output = Output(status, _bytes(done.stdout), _bytes(done.stderr))
         if check and status != 0:
             said = redact((output.stderr or output.stdout).decode("utf-8", "replace").strip()[-2000:])
@@ -212,7 +219,7 @@ def log_in(
         return await asyncssh.connect(
             there, number, username=user, client_keys=[key], agent_path=None, config=None,
             known_hosts=(trusted, [], []), connect_timeout=limit, login_timeout=limit,
-            preferred_auth="publickey", keepalive_interval=30,
+            preferred_auth="publickey", keepalive_interval=30, encryption_algs=_CIPHERS,
         )  # fmt: skip
 
     try:

@@ -65,11 +65,11 @@ def keep_kubeconfig(lab: Lab, access: Access, change: Change, step: Step) -> str
     Raises:
         StepFailed: no server hands out a kubeconfig, or the file cannot be written.
     """
-    held = ask_servers(lab, access)
-    if not held:
+    credentials = next((found for _, found in ask_servers(lab, access)), None)
+    if credentials is None:
         raise StepFailed("kubeconfig: expected one on a server, got none", next_step="run bootstrap-k3s again")
     server = str(change.after["server"])
-    path = store_kubeconfig(lab, access, held[0][1], server)
+    path = store_kubeconfig(lab, access, credentials, server)
     step.say(f"context {lab.name} in {path}")
     with Cluster(access, [urlsplit(server).hostname or ""], open_cluster(lab, access).credentials) as cluster:
         cluster.get("/api/v1/namespaces/kube-system")

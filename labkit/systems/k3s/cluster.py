@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,8 +52,11 @@ def is_answering(cluster: Cluster) -> bool:
     return True
 
 
-def ask_servers(lab: Lab, access: Access) -> list[tuple[Machine, Credentials]]:
-    """Return the administrator's credentials as the servers hold them, in the order of the lab; side by side."""
+def ask_servers(lab: Lab, access: Access) -> Iterator[tuple[Machine, Credentials]]:
+    """Yield the administrator's credentials as the servers hold them, in the order of the lab.
+
+    The first server is asked alone, for it mostly answers; the others, side by side, only when that was not enough.
+    """
 
     def ask(machine: Machine) -> Credentials | None:
         try:
@@ -61,9 +65,14 @@ def ask_servers(lab: Lab, access: Access) -> list[tuple[Machine, Credentials]]:
         except LabError:
             return None
 
-    with ThreadPoolExecutor(max_workers=len(lab.servers)) as pool:
-        found = zip(lab.servers, pool.map(ask, lab.servers), strict=True)
-        return [(machine, credentials) for machine, credentials in found if credentials is not None]
+    first, *others = lab.servers
+    if (credentials := ask(first)) is not None:
+        yield first, credentials
+    if others:
+        with ThreadPoolExecutor(max_workers=len(others)) as pool:
+            for machine, found in zip(others, pool.map(ask, others), strict=True):
+                if found is not None:
+                    yield machine, found
 
 
 def note_credentials(lab: Lab, access: Access, credentials: Credentials) -> Cluster:

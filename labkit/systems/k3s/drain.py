@@ -116,7 +116,7 @@ def _evict(cluster: Cluster, pod: Mapping[str, Any]) -> str:
         "deleteOptions": {"preconditions": {"uid": pod["metadata"]["uid"]}},
     }
     try:
-        cluster.post(f"/api/v1/namespaces/{namespace}/pods/{name}/eviction", body)
+        cluster.post(f"/api/v1/namespaces/{namespace}/pods/{name}/eviction", body, again=True)
     except KubeError as exc:
         if exc.status in (404, 409):
             return ""

@@ -27,9 +27,8 @@ _DOOR = "/v1-k3s/client-ca.crt"
 def read_k3s(lab: Lab, access: Access) -> K3sFacts:
     """Return what the API of any server shows; a lab without a cluster is no error."""
     now = datetime.now(UTC)
-    held = ask_servers(lab, access)
-    problem = "no server has a kubeconfig" if not held else ""
-    for machine, credentials in held:
+    problem = "no server has a kubeconfig"
+    for machine, credentials in ask_servers(lab, access):
         try:
             return _read_at(lab, access, machine, credentials)
         except LabError as exc:

@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 from labkit.errors import InputError
+from labkit.lab import Lab
 from labkit.process import run_program
 from labkit.systems import ssh
+from labkit.systems.access import Access
+from labkit.systems.kubernetes import Cluster
 from labkit.twin.client import TwinHandle
 from tests.e2e.conftest import provision
 from tests.e2e.k3s.conftest import bootstrap, edit_lab, enter, look, targets
@@ -35,17 +38,17 @@ def test_new_machines_become_one_cluster(make_twin: MakeTwin, lab_file: Path) ->
     assert {node.name: node.zone for node in k3s.nodes}["three"] == "west"
     assert k3s.node("four").labels["disk"] == "ssd"
     assert k3s.node("five").taints == ("gpu=yes:NoSchedule",)
-    lab, access, _ = enter(lab_file)
+    lab, access, cluster = enter(lab_file)
     kubeconfig = access.path(lab.k3s.kubeconfig)
     assert kubeconfig.is_relative_to(twin.state)
     assert stat.S_IMODE(kubeconfig.stat().st_mode) == 0o600
     assert twin.secrets[lab.k3s.token] not in kubeconfig.read_text()
+    check_settings(twin, lab, access)
+    check_secrets(twin, lab, access, cluster, lab_file.parents[1] / "outputs")
 
 
-def test_settings_lie_on_the_guests_for_root_alone(make_twin: MakeTwin, lab_file: Path) -> None:
-    twin = make_twin()
-    bootstrap(lab_file)
-    lab, access, _ = enter(lab_file)
+def check_settings(twin: TwinHandle, lab: Lab, access: Access) -> None:
+    """They lie on the guests for root alone, and nothing is left behind."""
     with ssh.connect(lab, access, lab.servers[1]) as shell:
         mode = shell.run(("stat", "-c", "%a %U", "/etc/rancher/k3s/config.yaml"), sudo=True).text.split()
         text = shell.read_file("/etc/rancher/k3s/config.yaml", sudo=True).decode()
@@ -55,14 +58,12 @@ def test_settings_lie_on_the_guests_for_root_alone(make_twin: MakeTwin, lab_file
     assert "labkit" not in left
 
 
-def test_no_secret_gets_into_the_files_of_a_run(make_twin: MakeTwin, lab_file: Path) -> None:
-    twin = make_twin()
-    bootstrap(lab_file)
-    lab, access, cluster = enter(lab_file)
+def check_secrets(twin: TwinHandle, lab: Lab, access: Access, cluster: Cluster, outputs: Path) -> None:
+    """No secret got into the files of a run."""
     with ssh.connect(lab, access, lab.servers[0]) as shell:
         full = shell.read_file("/var/lib/rancher/k3s/server/token", sudo=True).decode().strip()
     secrets = [*twin.secrets.values(), full, cluster.credentials.key]
-    files = [path for path in (lab_file.parents[1] / "outputs").rglob("*") if path.is_file()]
+    files = [path for path in outputs.rglob("*") if path.is_file()]
     assert len(files) > 5
     for path in files:
         text = path.read_text(errors="replace")
