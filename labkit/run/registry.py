@@ -23,6 +23,8 @@ READERS: dict[str, str] = {
     "join-door": "labkit.systems.k3s:read_door",
     "git": "labkit.systems.gitread:read_git",
     "flux": "labkit.systems.flux:read_flux",
+    "apps": "labkit.systems.apps:read_apps",
+    "routes": "labkit.systems.routes:read_routes",
 }
 APPLIERS: dict[str, str] = {
     "proxmox": "labkit.systems.proxmox:apply_change",
@@ -31,6 +33,7 @@ APPLIERS: dict[str, str] = {
     "power": "labkit.systems.power:apply_power",
     "git": "labkit.systems.gitchange:apply_git",
     "flux": "labkit.systems.flux:apply_change",
+    "apps": "labkit.systems.apps:apply_app",
 }
 PROVIDED: dict[str, str] = {
     "ssh_public_key": "labkit.systems.ssh:public_key",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +39,20 @@ def start_work(lab: Lab, access: Access, change: Change, step: Step) -> str:
 
 def planned_files(access: Access, work: str) -> dict[str, Any]:
     """Return what the plan says about the files of a work."""
+    return dict(read_book(access, work).get("files") or {})
+
+
+def read_book(access: Access, work: str) -> dict[str, Any]:
+    """Return what the plan says about a work.
+
+    Raises:
+        LabError: its checkout was not made.
+    """
     book = work_folder(access, work).with_suffix(f".{_BOOK}")
-    found: Mapping[str, Any] = json.loads(book.read_text(encoding="utf-8"))
-    return dict(found.get("files") or {})
+    if not book.is_file():
+        raise LabError(f"checkout {work}: expected it to have been made, got none", next_step="run again")
+    found: dict[str, Any] = json.loads(book.read_text(encoding="utf-8"))
+    return found
 
 
 def write_file(folder: Path, path: str, text: str | None) -> str:

@@ -57,7 +57,7 @@ def test_parameters_are_one_plain_line_each(notebook: Path) -> None:
 def test_code_cells_are_short_and_hold_no_logic(notebook: Path) -> None:
     for cell in cells(notebook, "code"):
         text = source(cell)
-        assert len(text.splitlines()) <= 12, text
+        assert len(text.splitlines()) <= 12 or "parameters" in cell["metadata"].get("tags", ()), text
         assert not re.search(r"^\s*[!%]", text, re.MULTILINE), text
         assert "sleep" not in text
         for node in ast.walk(ast.parse(text)):
