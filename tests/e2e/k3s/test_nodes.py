@@ -1,0 +1,117 @@
+"""Upgrades and maintenance: in order, interrupted anywhere, held by budgets, and finished by the next run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.errors import InputError, Refused, StepFailed
+from labkit.systems.kubernetes import Cluster
+from labkit.twin.client import TwinHandle
+from tests.e2e.k3s.conftest import enter, look, maintain, targets, upgrade
+
+MakeTwin = Callable[..., TwinHandle]
+NEXT = "v1.34.1+k3s1"
+
+
+def deploy(cluster: Cluster, name: str, **more: Any) -> None:
+    """Make a Deployment of one replica that may only run on a node of south."""
+    labels = {"app": name}
+    container = {"name": "main", "image": "example.test/main:1"}
+    pod = {"containers": [container], "nodeSelector": {"topology.kubernetes.io/zone": "south"}, **more}
+    spec = {
+        "replicas": 1,
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": pod},
+    }
+    body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec}
+    cluster.post("/apis/apps/v1/namespaces/default/deployments", body)
+
+
+def protect(cluster: Cluster, name: str) -> None:
+    """Give the pods of a Deployment a budget that lets none of them go."""
+    spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": name}}}
+    body = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": name}, "spec": spec}
+    cluster.post("/apis/policy/v1/namespaces/default/poddisruptionbudgets", body)
+    path = f"/api/v1/namespaces/default/pods?labelSelector=app%3D{name}"
+
+    def probe() -> bool | None:
+        pods = cluster.get(path)["items"]
+        return True if pods and all(pod["status"].get("phase") == "Running" for pod in pods) else None
+
+    cluster.access.wait(probe, what="a pod that runs", deadline=600.0)
+
+
+def test_an_upgrade(make_twin: MakeTwin, lab_file: Path) -> None:
+    make_twin(scenario="k3s-behind")
+    plan = upgrade(lab_file)
+    assert targets(plan)[0] == "snapshot/one/create"
+    assert len(plan) == 6
+    assert {node.version for node in look(lab_file, "k3s").nodes} == {"v1.33.4+k3s1"}
+    assert targets(upgrade(lab_file)) == []
+    with pytest.raises(Refused, match=r"one minor at a time, next v1\.34"):
+        upgrade(lab_file, version="v1.35.0+k3s1")
+    with pytest.raises(Refused, match="never goes back"):
+        upgrade(lab_file, version="v1.32.0+k3s1")
+
+
+@pytest.mark.parametrize("fault", ["node-not-ready:two", "ssh-drops:four", "k3s-dies-after-install:three"])
+def test_an_upgrade_that_was_stopped_goes_on(make_twin: MakeTwin, lab_file: Path, fault: str) -> None:
+    twin = make_twin(scenario="k3s")
+    twin.fault(fault)
+    name = fault.partition(":")[2]
+    with pytest.raises((StepFailed, Refused), match=name):
+        upgrade(lab_file, version=NEXT)
+    k3s = look(lab_file, "k3s")
+    assert [node.name for node in k3s.nodes if not node.schedulable] in ([name], [])
+    twin.clear(fault.partition(":")[0])
+    again = upgrade(lab_file, version=NEXT)
+    assert again.changes[0].target == name
+    nodes = look(lab_file, "k3s").nodes
+    assert {(node.version, node.schedulable) for node in nodes} == {(NEXT, True)}
+    assert targets(upgrade(lab_file, version=NEXT)) == []
+
+
+def test_a_budget_that_blocks_is_named(make_twin: MakeTwin, lab_file: Path) -> None:
+    make_twin(scenario="k3s")
+    _, _, cluster = enter(lab_file)
+    deploy(cluster, "database")
+    protect(cluster, "database")
+    with pytest.raises(StepFailed, match=r"default/database-.* is held by .*database"):
+        upgrade(lab_file, version=NEXT)
+    assert [node.cordoned_by for node in look(lab_file, "k3s").nodes if not node.schedulable] == ["upgrade-k3s"]
+    cluster.delete("/apis/policy/v1/namespaces/default/poddisruptionbudgets/database")
+    upgrade(lab_file, version=NEXT)
+    assert targets(upgrade(lab_file, version=NEXT)) == []
+
+
+def test_a_maintenance(make_twin: MakeTwin, lab_file: Path) -> None:
+    make_twin(scenario="k3s")
+    plan = maintain(lab_file, host="south")
+    assert {change.target for change in plan.changes} == {"two", "five"}
+    assert targets(maintain(lab_file, host="south")) == []
+    down = maintain(lab_file, host="west", phase="down")
+    assert targets(down) == ["node-drain/three/act", "vm-down/three/act"]
+    assert targets(maintain(lab_file, host="west", phase="down")) == []
+    with pytest.raises(Refused, match="three"):
+        maintain(lab_file, host="south", phase="down")
+    up = maintain(lab_file, host="west", phase="up")
+    assert targets(up) == ["vm-up/three/act", "node-return/three/act"]
+    assert targets(maintain(lab_file, host="west", phase="up")) == []
+    with pytest.raises(InputError, match="one of north, south, west"):
+        maintain(lab_file, host="olymp")
+
+
+def test_a_maintenance_that_was_stopped_goes_on(make_twin: MakeTwin, lab_file: Path) -> None:
+    twin = make_twin(scenario="k3s")
+    twin.fault("agent-silent:five")
+    with pytest.raises(StepFailed, match="five"):
+        maintain(lab_file, host="south")
+    twin.clear("agent-silent")
+    again = maintain(lab_file, host="south")
+    assert "vm-down/five/act" not in targets(again)
+    assert all(node.schedulable and node.ready for node in look(lab_file, "k3s").nodes)
+    assert targets(maintain(lab_file, host="south")) == []
