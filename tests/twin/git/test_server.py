@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,7 @@ class Host:
 
 
 @pytest.fixture
-def hosting(tmp_path: Path) -> Callable[[], Any]:
+def hosting(tmp_path: Path) -> Iterator[Callable[[], Any]]:
     @asynccontextmanager
     async def start() -> AsyncIterator[Host]:
         folder = tmp_path / "served.git"
@@ -63,7 +64,8 @@ def hosting(tmp_path: Path) -> Callable[[], Any]:
             finally:
                 await server.stop()
 
-    return start
+    yield start
+    gc.collect()  # coroutines that asyncssh left behind must not be finalized while Python parses a module
 
 
 def test_a_clone_and_a_push_by_the_real_git(hosting, tmp_path: Path) -> None:
