@@ -174,6 +174,12 @@ _MESSAGES: tuple[tuple[str, str, str, str], ...] = (
         "another member is still joining, or etcd is not healthy",
         "wait until all servers vote, then run bootstrap-k3s again: it joins one at a time",
     ),
+    (
+        "no-network",
+        r"cni plugin not initialized|NetworkPluginNotReady",
+        "the network of the node's pods does not come up",
+        "look for flannel in the log, at node-ip and its interface, and at firewalls for 8472/udp between the nodes",
+    ),
 )
 
 KNOWN = tuple(name for name, *_ in _MESSAGES)

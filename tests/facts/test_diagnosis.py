@@ -34,6 +34,7 @@ LINES = {
     "seed-unreachable": 'failed to get CA certs: Get "https://192.168.5.20:6443/cacerts": dial tcp: connection refused',
     "no-address": "listen tcp 192.168.5.99:10250: bind: cannot assign requested address",
     "etcd-busy": "etcdserver: unhealthy cluster",
+    "no-network": "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady",
 }
 
 
