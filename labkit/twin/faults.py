@@ -74,6 +74,13 @@ _ALL = (
     Fault("api-slow", "Every answer of the Kubernetes API takes so many milliseconds more.", ("MS",), 1),
     Fault("api-closing", "Every Nth request to the Kubernetes API has its connection closed; every 3rd without N.",
           ("N",)),
+    Fault("nas-unreachable", "The NAS answers nobody: neither its API nor NFS."),
+    Fault("nfs-empty", "The export of the NAS is empty for so many twin seconds.", ("SECONDS",), 1),
+    Fault("backup-corrupt", "A byte is flipped in a block of the newest backup of a volume, or of all.",
+          ("VOLUME",), strikes=1),
+    Fault("longhorn-slow", "Everything that Longhorn does takes so many times as long.", ("FACTOR",), 1),
+    Fault("replica-short", "A node takes no replicas, so that volumes are short of them.", ("NODE",)),
+    Fault("volume-degraded", "A volume has lost a replica and does not get it back.", ("NAME",), 1),
 )  # fmt: skip
 FAULTS: dict[str, Fault] = {fault.name: fault for fault in _ALL}
 """Every fault of the twin, by name."""
@@ -156,8 +163,8 @@ def parse_fault(text: str) -> ActiveFault:
     for word, value in zip(fault.arguments, arguments, strict=False):
         if word in {"N", "MS"} and (not value.isdecimal() or int(value) < 1):
             raise InputError([Mistake("fault", 0, 0, name, f"a whole number above zero for {word}", value)])
-        if word == "SECONDS" and not _is_number(value):
-            raise InputError([Mistake("fault", 0, 0, name, "a number of seconds", value)])
+        if word in {"SECONDS", "FACTOR"} and not _is_number(value):
+            raise InputError([Mistake("fault", 0, 0, name, f"a number for {word}", value)])
     left = None
     if fault.strikes:
         left = int(arguments[0]) if arguments and fault.arguments[0] == "N" else fault.strikes

@@ -199,14 +199,18 @@ class BackupStore:
         if not config["CreatedTime"]:
             raise StoreError(f"backup {backup} of {volume}: expected a complete backup, got one in progress")
         for entry in config.get("Blocks") or ():
-            path = self.block_path(volume, entry["BlockChecksum"])
-            try:
-                block = decompress(config["CompressionMethod"], path.read_bytes())
-            except OSError as exc:
-                raise StoreError(f"block {path.name} of {volume}: {exc.strerror}") from exc
-            if checksum(block) != entry["BlockChecksum"]:
-                raise StoreError(f"block {path.name} of {volume}: expected its checksum, got {checksum(block)}")
-            yield entry["Offset"], block
+            yield entry["Offset"], self.read_block(volume, config, entry["BlockChecksum"])
+
+    def read_block(self, volume: str, config: Mapping[str, Any], name: str) -> bytes:
+        """Give the content of a block that a backup's config names; raises `StoreError` when it is damaged."""
+        path = self.block_path(volume, name)
+        try:
+            block = decompress(config.get("CompressionMethod") or "gzip", path.read_bytes())
+        except OSError as exc:
+            raise StoreError(f"block {path.name} of {volume}: {exc.strerror}") from exc
+        if checksum(block) != name:
+            raise StoreError(f"block {path.name} of {volume}: expected its checksum, got {checksum(block)}")
+        return block
 
     def restore_image(self, volume: str, backup: str) -> bytes:
         """Give the whole image of a small volume."""

@@ -1,0 +1,148 @@
+"""What the apps do with their volumes: begin afresh on an empty one, and write on when they are told to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from labkit.twin.controllers.objects import (
+    labels_of,
+    name_of,
+    namespace_of,
+    owner_of,
+    spec_of,
+    status_of,
+)
+from labkit.twin.controllers.volume_rules import claim_names
+from labkit.twin.kube.door import Object
+from labkit.twin.longhorn.contents import checksum_lines, is_blank, read_tree, tree_checksum, write_tree
+from labkit.twin.longhorn.hub import Hub, is_attached, is_restoring
+from labkit.twin.longhorn.images import allocated
+from labkit.twin.longhorn.names import VOLUMES
+
+IDENTITY = "app.json"
+_FIRST, _MORE = 2_300_000, 150_000
+_NAMELESS = ("", "Job")
+"""Owners of pods that are no app: what looks at a volume does not begin anything on it."""
+
+
+class Apps:
+    """Read and write the files of volumes, as the apps that have them mounted."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+
+    def begin(self, volume: str, pod: Object, claim: str) -> None:
+        """Have an app that finds an empty volume begin anew, as real apps do: an identity, and first data."""
+        head = self.hub.head(volume)
+        if head is None or not is_blank(head) or (owner_of(pod) or {}).get("kind", "") in _NAMELESS:
+            return
+        ident = self.hub.seed.uuid("app", volume, self.hub.chance("app", volume))
+        app = labels_of(pod).get("app.kubernetes.io/name") or labels_of(pod).get("app") or claim
+        first = {"app": app, "namespace": namespace_of(pod), "claim": claim, "instance": ident, "writes": 0}
+        data = _noise(self.hub, _FIRST, ident, 0)
+        size = int(spec_of(self.hub.get(VOLUMES, volume) or {}).get("size") or 0)
+        write_tree(head, {IDENTITY: _json(first), "data/000000.bin": data[: max(0, min(_FIRST, size - 32768))]})
+        self.show_size(volume, head)
+
+    def write(self, volume: str) -> str:
+        """Have the app of a volume write one more file; return the checksum of all its files."""
+        head = self._head(volume)
+        files = read_tree(head)
+        if IDENTITY in files:
+            told = json.loads(files[IDENTITY])
+            told["writes"] += 1
+            files[IDENTITY] = _json(told)
+            files[f"data/{told['writes']:06}.bin"] = _noise(self.hub, _MORE, told["instance"], told["writes"])
+            write_tree(head, files)
+            self.show_size(volume, head)
+        return tree_checksum(files)
+
+    def read(self, volume: str) -> dict[str, bytes]:
+        """Return the files of a volume; raise ContentError or LookupError."""
+        return read_tree(self._head(volume))
+
+    def put(self, volume: str, files: dict[str, bytes]) -> str:
+        """Replace the files of a volume; return their checksum."""
+        head = self._head(volume)
+        write_tree(head, files)
+        self.show_size(volume, head)
+        return tree_checksum(files)
+
+    def view(self) -> dict[str, Any]:
+        """Return for each volume with files: its claim, whether a pod has it, its writes, and the checksum."""
+        found = {}
+        for volume in self.hub.list(VOLUMES):
+            name = name_of(volume)
+            head = None if is_restoring(volume) else self.hub.head(name)
+            if head is None or is_blank(head):
+                continue
+            files = read_tree(head)
+            told = json.loads(files.get(IDENTITY, b"{}"))
+            known = status_of(volume).get("kubernetesStatus") or {}
+            found[name] = {
+                "namespace": known.get("namespace", ""), "claim": known.get("pvcName", ""),
+                "instance": told.get("instance", ""), "writes": told.get("writes", 0), "files": len(files),
+                "bytes": sum(len(data) for data in files.values()), "checksum": tree_checksum(files),
+                "mounted": name in self.mounted(),
+            }  # fmt: skip
+        return found
+
+    def write_all(self) -> dict[str, Any]:
+        """Have every running app write one more file; return the view."""
+        for volume in sorted(self.mounted()):
+            self.write(volume)
+        return self.view()
+
+    def mounted(self) -> set[str]:
+        """Return the volumes that a running pod has mounted."""
+        return {
+            name_of(v) for v in self.hub.list(VOLUMES)
+            if is_attached(v) and not is_restoring(v)
+            and any(w["podStatus"] == "Running" for w in self._workloads(v))
+        }  # fmt: skip
+
+    def log(self, pod: Object, container: str) -> str:
+        """Return what a pod that runs sha256sum over its mounts has written: `sha256  ./path` lines by path."""
+        chosen: Object = next((c for c in spec_of(pod).get("containers") or () if c["name"] == container), {})
+        words = " ".join([*(chosen.get("command") or ()), *(chosen.get("args") or ())])
+        if "sha256sum" not in words or status_of(pod).get("phase") not in ("Running", "Succeeded"):
+            return ""
+        lines = []
+        for claim in claim_names(pod):
+            found = self.hub.api.get("persistentvolumeclaims", claim, namespace_of(pod)) or {}
+            pv = self.hub.api.get("persistentvolumes", spec_of(found).get("volumeName") or "") or {}
+            handle = (spec_of(pv).get("csi") or {}).get("volumeHandle", "")
+            if handle and self.hub.head(handle) is not None:
+                lines.append(checksum_lines(self.read(handle)))
+        return "".join(lines)
+
+    def show_size(self, volume: str, head: Path) -> None:
+        """Note in the volume how many bytes it holds."""
+        if self.hub.get(VOLUMES, volume) is not None:
+            self.hub.status(VOLUMES, volume, {"actualSize": allocated(head)})
+
+    def _workloads(self, volume: Object) -> list[dict[str, str]]:
+        known = status_of(volume).get("kubernetesStatus") or {}
+        return [] if known.get("lastPodRefAt") else known.get("workloadsStatus") or []
+
+    def _head(self, volume: str) -> Path:
+        head = self.hub.head(volume)
+        if head is None:
+            raise LookupError(f"volume {volume}: no good replica is within reach")
+        return head
+
+
+def _noise(hub: Hub, length: int, *words: object) -> bytes:
+    """Return bytes that do not compress, the same for the same words: a seed's stream, repeated in other order."""
+    block = b"".join(hub.seed.bytes("noise", *words, number) for number in range(2048))
+    parts = []
+    for number in range(-(-length // len(block))):
+        turn = number * 37 % len(block)
+        parts.append(block[turn:] + block[:turn])
+    return b"".join(parts)[:length]
+
+
+def _json(data: dict[str, Any]) -> bytes:
+    return (json.dumps(data, indent=2, sort_keys=True) + "\n").encode()
