@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,8 +69,7 @@ def _join(lab: Lab, state: Path) -> Connection:
 def _start(lab_file: Path, scenario: str) -> Connection:
     from labkit.twin.client import start_twin  # noqa: PLC0415  # only a rehearsal needs the twin
 
-    state = Path(tempfile.mkdtemp(prefix="labkit-twin-"))
-    twin = start_twin(lab_file, state=state, scenario=scenario, parent=os.getpid())
+    twin = start_twin(lab_file, scenario=scenario, parent=os.getpid())
     return _of_twin(twin, close=lambda: twin.stop(remove=True))
 
 
@@ -84,7 +82,6 @@ def open_twin(
 
     twin = start_twin(
         lab_file,
-        state=Path(tempfile.mkdtemp(prefix="labkit-twin-")),
         scenario=scenario,
         faults=faults,
         seed=seed,

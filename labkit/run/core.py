@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ class Run:
         self.journal = Journal(folder / "journal.jsonl", runbook=runbook, lab=lab.name, on=on, who=whoami())
         self._outputs = outputs
         self._connection = connection
+        # A start cell that is run again, or an error, leaves a run behind without close().
+        self._end = weakref.finalize(self, connection.close)
         self._facts: dict[str, Any] = {}
         self._recipes: dict[str, Recipe] = {}
         self._last_plan: Plan | None = None
@@ -215,7 +218,7 @@ class Run:
 
     def close(self) -> None:
         """End a twin that was started for this run, and the journal."""
-        self._connection.close()
+        self._end()
         self.journal.close()
 
     def _read(self, names: Iterable[str]) -> dict[str, Any]:

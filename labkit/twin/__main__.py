@@ -22,6 +22,7 @@ def parse(words: list[str]) -> Options:
     parser.add_argument("--scale", type=float, default=DEFAULT_SCALE, help="real seconds per twin second")
     parser.add_argument("--fault", action="append", default=[], metavar="NAME[:ARGUMENT]...")
     parser.add_argument("--parent", type=int, help="end when this process ends")
+    parser.add_argument("--temporary", action="store_true", help="delete the folder at the end")
     parser.add_argument("--log", type=Path, help="write here instead of standard error")
     parser.add_argument("--proxmox", choices=VERSIONS, default="9.1", help="the version of Proxmox")
     given = parser.parse_args(words)
@@ -30,6 +31,7 @@ def parse(words: list[str]) -> Options:
     return Options(
         lab_file=given.lab.resolve(), state=make_folder(given.state), scenario=given.scenario, seed=given.seed,
         scale=given.scale, faults=tuple(given.fault), parent=given.parent, log=given.log, proxmox=given.proxmox,
+        temporary=given.temporary,
     )  # fmt: skip
 
 

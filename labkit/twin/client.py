@@ -18,6 +18,7 @@ from typing import Any
 
 from labkit.errors import InputError, LabError, Mistake, StepFailed, SystemDown
 from labkit.process import start_program
+from labkit.twin.faults import parse_fault
 from labkit.twin.options import DEFAULT_SCALE, Version
 from labkit.twin.state import CONTROL_TOKEN, LOG, TWIN, make_folder
 
@@ -153,7 +154,7 @@ def start_twin(
 
     Args:
         lab_file: the lab that it stands in for.
-        state: its folder; a temporary one when None, which `stop(remove=True)` deletes.
+        state: its folder; when None a temporary one, which goes when the twin ends, however that comes about.
         scenario: one of `labkit.twin.options.SCENARIOS`.
         seed: what ids, keys and addresses depend on beside the lab.
         scale: real seconds per twin second.
@@ -165,6 +166,8 @@ def start_twin(
         InputError: when the lab file or a fault is wrong.
         SystemDown: when it does not come up; the text has the end of its log.
     """
+    for name in faults:
+        parse_fault(name)  # told before anything is made
     folder = make_folder(state or Path(tempfile.mkdtemp(prefix="labkit-twin-")))
     (folder / TWIN).unlink(missing_ok=True)
     (folder / LOG).unlink(missing_ok=True)
@@ -172,7 +175,18 @@ def start_twin(
     words += ["--scenario", scenario, "--seed", str(seed), "--scale", str(scale), "--proxmox", proxmox]
     words += [word for name in faults for word in ("--fault", name)]
     words += [] if parent is None else ["--parent", str(parent)]
+    words += ["--temporary"] if state is None else []
     process = start_program(words, log=folder / LOG)
+    try:
+        return TwinHandle(folder, _wait(folder, process), process)
+    except LabError:
+        if state is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _wait(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """Return what the twin tells once it is ready; raise InputError or SystemDown when it does not come up."""
     end = time.monotonic() + _START_SECONDS
     while (data := _read(folder)) is None or data["pid"] != process.pid:
         if process.poll() is not None:
@@ -184,7 +198,7 @@ def start_twin(
                 f"twin: expected it to be ready within {_START_SECONDS:g} s; its log ends:\n{_tail(folder)}"
             )
         time.sleep(0.01)
-    return TwinHandle(folder, data, process)
+    return data
 
 
 def join_twin(state: Path) -> TwinHandle:

@@ -70,6 +70,8 @@ class Options:
     scale: float = DEFAULT_SCALE
     faults: tuple[str, ...] = ()
     parent: int | None = None
+    temporary: bool = False
+    """Whether its folder goes with it."""
     log: Path | None = None
     proxmox: Version = "9.1"
     pace: Pace = field(default_factory=Pace)

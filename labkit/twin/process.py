@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import time
 from importlib import import_module
@@ -32,6 +33,8 @@ def run(options: Options) -> None:
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
     (options.state / TWIN).unlink(missing_ok=True)
     asyncio.run(_run(options))
+    if options.temporary:  # whoever started it may be gone, and there are keys in it
+        shutil.rmtree(options.state, ignore_errors=True)
 
 
 async def _run(options: Options) -> None:

@@ -133,9 +133,28 @@ def test_a_wrong_lab_file_is_told_with_its_mistakes(tmp_path: Path) -> None:
         start_twin(wrong, state=tmp_path / "state")
 
 
+def test_a_temporary_folder_goes_with_the_twin_however_it_ends(
+    lab_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    twin = start_twin(lab_file, parent=os.getpid())
+    assert (twin.state.parent, twin.state.stat().st_mode & 0o077) == (tmp_path, 0)
+    os.kill(twin.pid, signal.SIGTERM)  # nobody calls stop(): its starter was killed
+    until(lambda: None if twin.is_alive() else True)
+    assert not list(tmp_path.glob("labkit-twin-*"))
+    wrong = tmp_path / "lab.yaml"
+    wrong.write_text("name: [")
+    with pytest.raises(InputError, match=r"lab\.yaml"):
+        start_twin(wrong)
+    with pytest.raises(InputError, match="template-locked"):
+        start_twin(lab_file, faults=["templates-locked"])
+    assert not list(tmp_path.glob("labkit-twin-*"))
+
+
 def test_an_unknown_fault_is_told(twin: TwinHandle, lab_file: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="template-locked"):
         start_twin(lab_file, state=tmp_path, faults=["templates-locked"])
+    assert not list(tmp_path.iterdir())
     with pytest.raises(StepFailed, match="template-locked"):
         twin.fault("templates-locked")
 
