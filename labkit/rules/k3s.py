@@ -1,11 +1,12 @@
 """Plan the k3s cluster: found it, let machines join it, keep it as the lab file says, let nodes go. Pure.
 
-Order: what every machine needs first; then the server that founds the cluster, the others one by one, changed
-settings one by one, the agents side by side, and what is removed last.
+Order: what every machine needs first, side by side, the binary of k3s too; then the server that founds the cluster,
+the others one by one, changed settings one by one, the agents side by side, and what is removed last.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -33,6 +34,10 @@ from labkit.rules.versions import cluster_version, compare_versions
 RUNBOOK = "bootstrap-k3s"
 SERVERS = "servers"
 """The lane of joining servers: etcd takes one new member at a time."""
+
+FETCH = "fetch"
+"""The lanes of agents that fetch what they need, while the servers join."""
+_FETCHING = 8
 
 
 def plan_k3s(lab: Lab, facts: Mapping[str, Any], *, destroy: tuple[str, ...] = (), only: tuple[str, ...] = ()) -> Plan:
@@ -76,7 +81,7 @@ class _Work:
 
     def changes(self) -> Iterator[Change]:
         token = list(self._token())
-        prepared = {machine.name: list(self._prepare(machine)) for machine in self.chosen}
+        prepared = self._prepare_all()
         before = [change.id for change in token]
         servers = [m for m in self._in_order() if m.role == "server"]
         agents = [m for m in self._in_order() if m.role == "agent"]
@@ -132,7 +137,7 @@ class _Work:
         if where is Standing.REBUILT:
             before["node"] = "of the machine that was there before"
         if where in _STARTS:
-            before = {"unit": self.guests.guest(machine.name).unit(machine.role), "ready": False}
+            before = {"ready": False}  # not its unit: that one changes from second to second
             after = {"ready": True, "version": self.version}
         yield Change(
             system="k3s",
@@ -171,21 +176,37 @@ class _Work:
                 note="without it no snapshot can be restored: keep a copy",
             )
 
-    def _prepare(self, machine: Machine) -> Iterator[Change]:
+    def _prepare_all(self) -> dict[str, list[Change]]:
+        """What each machine needs first: the servers at once, for they are waited for; then some agents at a time."""
+        servers = {m.name: list(self._prepare(m)) for m in self.chosen if m.role == "server"}
+        needs = tuple(change.id for changes in servers.values() for change in changes)
+        agents = [machine for machine in self.chosen if machine.role == "agent"]
+        lanes = itertools.cycle(f"{FETCH} {number + 1}" for number in range(_FETCHING))
+        return servers | {m.name: list(self._prepare(m, needs, next(lanes))) for m in agents}
+
+    def _prepare(self, machine: Machine, needs: tuple[str, ...] = (), lane: str = "") -> Iterator[Change]:
         guest = self.guests.guest(machine.name)
         if not guest.reachable or self.standing[machine.name] is Standing.FOREIGN:
             return
+        after: dict[str, Any] = {}
         packages = () if self.lab.k3s.install == "airgap" else missing_packages(guest)
-        modules = missing_modules(guest)
-        if modules and guest.packages is not None and (packages or not missing_packages(guest)):
-            packages_and = {"packages": list(packages)} if packages else {}
-            yield self._needs_of_longhorn(machine, packages_and | {"modules": list(modules)})
-        elif packages:
-            yield self._needs_of_longhorn(machine, {"packages": list(packages)})
+        if packages:
+            after["packages"] = list(packages)
+        if missing_modules(guest) and guest.packages is not None and (packages or not missing_packages(guest)):
+            after["modules"] = list(missing_modules(guest))
+        fetched = self._is_fetched_early(machine, guest)
+        if fetched:
+            after["k3s"] = self.version
+        if after:
+            note = "k3s, not started yet, and " if fetched else ""
+            note = f"{note}what Longhorn needs on every node" if len(after) > fetched else "k3s, not started yet"
+            yield Change(system="guests", kind="guest", target=machine.name, action=Action.UPDATE, after=after,
+                         needs=needs, lane=lane, note=note)  # fmt: skip
 
-    def _needs_of_longhorn(self, machine: Machine, after: dict[str, Any]) -> Change:
-        return Change(system="guests", kind="guest", target=machine.name, action=Action.UPDATE, after=after,
-                      note="what Longhorn needs on every node")  # fmt: skip
+    def _is_fetched_early(self, machine: Machine, guest: Guest) -> bool:
+        """Whether a machine fetches k3s beside the others, long before its turn to join."""
+        joins = self.standing[machine.name] in (Standing.OUT, Standing.REBUILT)
+        return joins and guest.version != self.version and self.lab.k3s.install != "airgap"
 
     def _configure(self, machine: Machine, needs: list[str]) -> Iterator[Change]:
         """Change the settings of a machine that is a member already."""

@@ -111,7 +111,8 @@ def standing(machine: Machine, guest: Guest, cluster: Cluster, k3s: K3sFacts) ->
     node = k3s.node(machine.name)
     if node is None or node.ready:
         return Standing.OUT if node is None else Standing.MEMBER
-    return Standing.REBUILT if guest.fresh and not guest.installed else _on_its_way(machine, guest)
+    is_new = guest.fresh and guest.unit(machine.role) not in RUNNING
+    return Standing.REBUILT if is_new else _on_its_way(machine, guest)
 
 
 def _on_its_way(machine: Machine, guest: Guest) -> Standing:

@@ -198,26 +198,37 @@ def compare_tokens(seen: str, wanted: str | None) -> TokenState:
 
 
 def apply_guest(lab: Lab, access: Access, change: Change, step: Step) -> str:
-    """Install the packages and load the kernel modules that a change of `plan_k3s` names.
+    """Install the packages, load the kernel modules and fetch the k3s that a change of `plan_k3s` names.
 
     Raises:
-        StepFailed: a package or module is still not there.
+        StepFailed: a package, a module or k3s is still not there.
     """
     packages = _words(change.after.get("packages"))
     modules = _words(change.after.get("modules"))
-    with ssh.connect(lab, access, resolve_machine(lab, change.target)) as shell:
+    version = str(change.after.get("k3s") or "")
+    machine = resolve_machine(lab, change.target)
+    with ssh.connect(lab, access, machine) as shell:
         if packages:
             step.say(f"installs {', '.join(packages)}")
             _install(shell, packages)
         if modules:
             step.say(f"loads {', '.join(modules)}")
             _load(shell, modules)
-        left = [name for name in packages if name not in (_packages(shell) or {})]
-        left += [name for name in modules if name not in _modules(_say(shell, "lsmod"))]
+        left = _left(shell, packages, modules)
+        if version and not left:
+            from labkit.systems.k3s.install import install  # noqa: PLC0415  # it imports this module
+
+            install(lab, access, shell, machine, version=version, step=step, enable=False)
     if left:
         raise StepFailed(f"guest {change.target}: expected {', '.join(left)} after installing it, got none",
                          next_step=f"log in to {change.target} and install it by hand")  # fmt: skip
-    return f"{', '.join([*packages, *modules])} there"
+    return f"{', '.join([*packages, *modules, *([f'k3s {version}'] if version else [])])} there"
+
+
+def _left(shell: Shell, packages: Sequence[str], modules: Sequence[str]) -> list[str]:
+    """Which packages and modules are still not there."""
+    missing = [name for name in packages if name not in (_packages(shell) or {})] if packages else []
+    return missing + ([name for name in modules if name not in _modules(_say(shell, "lsmod"))] if modules else [])
 
 
 def _words(value: object) -> list[str]:

@@ -36,8 +36,10 @@ def write_config(lab: Lab, access: Access, shell: Shell, config: Mapping[str, Js
     shell.write_file(CONFIG, text.encode(), mode=0o600)
 
 
-def install(lab: Lab, access: Access, shell: Shell, machine: Machine, *, version: str, step: Step) -> None:
-    """Install a version of k3s without starting it.
+def install(
+    lab: Lab, access: Access, shell: Shell, machine: Machine, *, version: str, step: Step, enable: bool = True
+) -> None:
+    """Install a version of k3s without starting it; `enable` is whether the next boot would start it.
 
     Raises:
         StepFailed: the installer or its download failed, or another version is there afterwards.
@@ -45,6 +47,8 @@ def install(lab: Lab, access: Access, shell: Shell, machine: Machine, *, version
     """
     shell.run(("install", "-d", "-m", "0700", _FOLDER), sudo=True)
     settings = [f"INSTALL_K3S_VERSION={version}", "INSTALL_K3S_SKIP_START=true"]
+    if not enable:
+        settings.append("INSTALL_K3S_SKIP_ENABLE=true")
     if lab.k3s.install == "airgap":
         carry(lab, access, shell, step)
         settings.append("INSTALL_K3S_SKIP_DOWNLOAD=true")
@@ -63,6 +67,20 @@ def install(lab: Lab, access: Access, shell: Shell, machine: Machine, *, version
     if seen != version:
         raise StepFailed(f"{machine.name}: expected k3s {version} to be installed, got {seen or 'none'}",
                          next_step="look at the output of the installer on the guest, then run again")  # fmt: skip
+
+
+def is_installed(shell: Shell, machine: Machine, version: str) -> bool:
+    """Whether `install` has nothing left to do: that version is there, and a unit that takes no flags and settings."""
+    place = f"/etc/systemd/system/{unit_name(machine)}.service"
+    done = shell.run(("cat", "--", place, f"{place}.env"), sudo=True, check=False)
+    return done.status == 0 and _is_plain(done.text, machine.role) and installed_version(shell) == version
+
+
+def _is_plain(unit: str, role: str) -> bool:
+    """Whether a unit, with its environment, starts k3s with what config.yaml says and nothing else."""
+    command = re.search(r"^ExecStart=((?:.*\\\n)*.*)$", unit, re.MULTILINE)
+    words = command[1].replace("\\\n", " ").split() if command else []
+    return words == [PROGRAM, role] and not re.search(r"^(K3S|CONTAINERD)_", unit, re.MULTILINE)
 
 
 def installed_version(shell: Shell) -> str:

@@ -16,7 +16,7 @@ from labkit.systems.guests import read_guest
 from labkit.systems.k3s.cluster import note_credentials, open_cluster
 from labkit.systems.k3s.diagnose import diagnose, unit_name
 from labkit.systems.k3s.drain import node_path
-from labkit.systems.k3s.install import install, start, write_config
+from labkit.systems.k3s.install import install, is_installed, start, write_config
 from labkit.systems.k3s.kubeconfig import fetch_credentials
 from labkit.systems.k3s.waiting import HEALTH_DEADLINE, ask_patiently, find_node, wait_for_health, wait_for_node
 from labkit.systems.kubernetes import Cluster
@@ -35,7 +35,8 @@ def join(lab: Lab, access: Access, change: Change, step: Step) -> str:
     with ssh.connect(lab, access, machine) as shell:
         step.say("writes its settings")
         write_config(lab, access, shell, wanted_config(lab, machine, target))
-        install(lab, access, shell, machine, version=version, step=step)
+        if lab.k3s.install == "airgap" or not is_installed(shell, machine, version):
+            install(lab, access, shell, machine, version=version, step=step)
         began = start(shell, machine)
         step.say("started")
         find = None if target is not None else lambda: _find_founder(lab, access, shell, machine)

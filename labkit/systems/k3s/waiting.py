@@ -25,7 +25,7 @@ READY_DEADLINE = 600.0
 HEALTH_DEADLINE = 1800.0
 """Lab seconds until the cluster is healthy after a node was out: Longhorn rebuilds replicas."""
 _LOOK_AT_LOG = 30.0
-_FRESH = 2.0
+_EVERY = 1.0
 
 
 def find_node(cluster: Cluster, name: str) -> NodeRow | None:
@@ -55,10 +55,10 @@ class NodeView:
         self._nodes: dict[Path, dict[str, NodeRow]] = {}
 
     def find(self, lab: Lab, access: Access, name: str) -> NodeRow | None:
-        """Return a node, read within the last two lab seconds; None when there is none of that name."""
+        """Return a node, read within the last lab second; None when there is none of that name."""
         place = access.state
         with self._guard:
-            if place not in self._at or access.clock.monotonic() - self._at[place] > _FRESH:
+            if place not in self._at or access.clock.monotonic() - self._at[place] > _EVERY:
                 items = open_cluster(lab, access).items("/api/v1/nodes")
                 self._nodes[place] = {node.name: node for node in map(parse_node, items)}
                 self._at[place] = access.clock.monotonic()
@@ -114,7 +114,7 @@ def wait_for_node(
 
     try:
         return access.wait(
-            probe, what=f"{machine.name}: ready node", deadline=READY_DEADLINE, every=2.0, last=lambda: seen[0]
+            probe, what=f"{machine.name}: ready node", deadline=READY_DEADLINE, every=_EVERY, last=lambda: seen[0]
         )
     except StepFailed as exc:
         raise StepFailed(
