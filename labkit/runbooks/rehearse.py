@@ -85,8 +85,8 @@ def rehearse(
             page.result()
     (folder / "summary.json").write_text(json.dumps(rehearsal.to_dict(), indent=2), encoding="utf-8")
     runs = [ending.summary for ending in rehearsal.endings]
-    page = rehearsal_page(rehearsal.to_dict(), runs, draw_lab(lab).png())
-    (folder / "index.html").write_text(page, encoding="utf-8")
+    index = rehearsal_page(rehearsal.to_dict(), runs, draw_lab(lab).png())
+    (folder / "index.html").write_text(index, encoding="utf-8")
     return rehearsal
 
 
