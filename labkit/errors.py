@@ -16,6 +16,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: `1 change`, `2 changes`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 class LabError(Exception):
     """Say what is wrong, what was expected, what was got, and what to do next.
 
@@ -64,8 +69,7 @@ class InputError(LabError):
 
     def __init__(self, mistakes: Iterable[Mistake], *, next_step: str = "") -> None:
         self.mistakes = tuple(sorted(set(mistakes)))
-        count = len(self.mistakes)
-        head = f"{count} mistake{'' if count == 1 else 's'} in the input; nothing was started"
+        head = f"{counted(len(self.mistakes), 'mistake')} in the input; nothing was started"
         super().__init__("\n".join([head, *(f"  {m}" for m in self.mistakes)]), next_step=next_step)
 
 

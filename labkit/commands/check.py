@@ -26,7 +26,7 @@ def check_lab(
     """Check a lab file: every mistake at once, and warnings that do not stop."""
     from dataclasses import asdict
 
-    from labkit.errors import InputError
+    from labkit.errors import InputError, counted
     from labkit.lab.loader import load_lab
     from labkit.rules.quorum import warn_quorum
     from labkit.run.folders import find_input
@@ -45,4 +45,4 @@ def check_lab(
         return
     for warning in warnings:
         typer.secho(f"{warning.severity}: {warning}", fg="yellow")
-    typer.echo(f"{file}: lab {lab.name} is valid: {len(lab.hosts)} hosts, {len(lab.vms)} VMs")
+    typer.echo(f"{file}: lab {lab.name} is valid: {counted(len(lab.hosts), 'host')}, {counted(len(lab.vms), 'VM')}")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -56,6 +55,7 @@ def run(
 ) -> None:
     """Execute a runbook headless; its folder under outputs/ keeps everything that happened."""
     from labkit.lab.loader import load_lab
+    from labkit.report.live import Follower
     from labkit.run.connect import check_on
     from labkit.run.folders import find_input, new_run_folder
     from labkit.run.gate import check_approval
@@ -74,8 +74,11 @@ def run(
     load_lab(lab_file)
     values["lab"] = str(lab_file)
     folder = new_run_folder(name, near=lab_file)
-    listen = None if as_json else _follower()
-    ending = execute(name, values, folder, listen=listen)
+    if as_json:
+        ending = execute(name, values, folder)
+    else:
+        with Follower(folder) as follower:
+            ending = execute(name, values, folder, listen=follower)
     if html:
         _report(ending.notebook)
     if as_json:
@@ -89,23 +92,29 @@ def run(
 
 def rehearse(
     lab: Path = typer.Option(LAB, help="The lab file."),
-    fault: list[str] = typer.Option([], help="A fault that the twin starts with; `labkit twin faults` lists them."),
+    fault: list[str] = typer.Option(
+        [], metavar="NAME", help="A fault that the twin starts with; `labkit twin faults` lists them."
+    ),
     seed: int = typer.Option(1, help="The twin's seed: the same seed gives the same ids."),
     scale: float | None = typer.Option(None, help="Real seconds for one of the twin's."),
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON, and no progress."),
 ) -> None:
     """Run all runbooks in a row on a twin of the lab, each planned again after it was applied."""
+    from labkit.report.live import Follower
     from labkit.run.folders import find_input
     from labkit.runbooks.rehearse import is_rehearsed
     from labkit.runbooks.rehearse import rehearse as rehearse_all
 
-    def tell(name: str) -> Callable[[dict[str, Any]], None] | None:
-        if as_json:
-            return None
-        typer.secho(f"── {name}", bold=True)
-        return _follower()
+    with ExitStack() as followers:
 
-    result = rehearse_all(find_input(lab), faults=fault, seed=seed, scale=scale, tell=tell)
+        def tell(name: str) -> Follower | None:
+            followers.close()
+            if as_json:
+                return None
+            typer.secho(f"── {name}", bold=True)
+            return followers.enter_context(Follower())
+
+        result = rehearse_all(find_input(lab), faults=fault, seed=seed, scale=scale, tell=tell)
     if as_json:
         typer.echo(json.dumps(result.to_dict(), indent=2))
     else:
@@ -128,13 +137,6 @@ def _pair(text: str) -> tuple[str, str]:
     if not separator:
         raise InputError([Mistake("parameters", 0, 0, "-p", "NAME VALUE", repr(text))])
     return name.strip(), value
-
-
-def _follower() -> Callable[[dict[str, Any]], None]:
-    """Return a listener that shows a run's journal: a live table on a terminal, lines elsewhere."""
-    from labkit.report.live import follower
-
-    return follower()
 
 
 def _report(notebook: Path) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from labkit.errors import counted
 from labkit.plan import Finding, Severity
 from labkit.report.html import Cell, box, table
 from labkit.report.plans import SEVERITY_STYLE
@@ -33,7 +34,7 @@ class FindingsView:
         warnings = sum(finding.severity is Severity.WARNING for finding in self.findings)
         if not errors and not warnings:
             return f"all good: {self.asked} check{'' if self.asked == 1 else 's'} passed"
-        return f"{errors} errors, {warnings} warnings in {self.asked} checks"
+        return f"{counted(errors, 'error')}, {counted(warnings, 'warning')} in {self.asked} checks"
 
     def __repr__(self) -> str:
         return "\n".join([self.headline(), *(f"{f.severity}: {f}" for f in self._sorted())])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
+from labkit.errors import counted
 from labkit.lab import Lab, Machine
 
 # Okabe-Ito: told apart by colour-blind people, and in grey by the hatching.
@@ -50,7 +51,7 @@ def draw_lab(lab: Lab) -> Picture:
     handles = [Patch(facecolor=_FACE[role], label=_NAME[role]) for role in ("server", "agent")]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     figure.suptitle(f"Lab {lab.name}: {lab.network.cidr}, load balancer {lab.ingress}", fontsize=11)
-    return Picture(figure, f"{len(lab.hosts)} hosts with {len(lab.vms)} VMs of lab {lab.name}")
+    return Picture(figure, f"{counted(len(lab.hosts), 'host')} with {counted(len(lab.vms), 'VM')} of lab {lab.name}")
 
 
 def _on(lab: Lab, host: str) -> list[Machine]:
@@ -67,7 +68,13 @@ def _draw_host(axes: Any, x: int, host: str, machines: list[Machine], tallest: i
     memory = sum(machine.memory for machine in machines) / 1024
     axes.text(x, 0.42, host, ha="center", va="center", weight="bold", fontsize=11)
     axes.text(
-        x, 0.17, f"{len(machines)} VMs, {memory:g} GiB memory", ha="center", va="center", fontsize=8, color="#555"
+        x,
+        0.17,
+        f"{counted(len(machines), 'VM')}, {memory:g} GiB memory",
+        ha="center",
+        va="center",
+        fontsize=8,
+        color="#555",
     )
     for row, machine in enumerate(machines):
         top = -row

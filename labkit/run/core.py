@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from labkit.checks.base import Check
-from labkit.errors import CheckFailed, LabError, StepFailed
+from labkit.errors import CheckFailed, LabError, StepFailed, counted
 from labkit.lab import Lab
 from labkit.lab.loader import load_lab
 from labkit.plan import Finding, Plan, Severity
@@ -213,7 +213,7 @@ class Run:
         if self.on == "twin" and self._applied and self._summary["second_plan_changes"] == 0:
             remember_rehearsal(self._outputs, self._applied)
         self.journal.write("finished", ok=True)
-        show(f"{self.runbook} on the {self.on}: {len(self._summary['applied'])} changes, {self.folder.name}")
+        show(f"{self.runbook} on the {self.on}: {counted(len(self._summary['applied']), 'change')}, {self.folder.name}")
         self.close()
 
     def close(self) -> None:
@@ -324,13 +324,13 @@ def start(runbook: str, *, lab: str | Path = "parameters/lab.yaml", on: str = "t
 
 
 def _check_failed(errors: list[Finding], *, applied: bool, runbook: str) -> CheckFailed:
-    lines = [f"{len(errors)} checks failed", *(f"  {finding}" for finding in errors)]
+    lines = [f"{counted(len(errors), 'check')} failed", *(f"  {finding}" for finding in errors)]
     again = f"run {runbook} again: it goes on with what is left"
     return CheckFailed("\n".join(lines), next_step=again if applied else f"mend what they name, then {again}")
 
 
 def _failure(outcome: Outcome) -> StepFailed:
-    lines = [f"{len(outcome.failed)} changes failed" if outcome.failed else "interrupted"]
+    lines = [f"{counted(len(outcome.failed), 'change')} failed" if outcome.failed else "interrupted"]
     lines += [f"  failed: {name}: {error}" for name, error in sorted(outcome.failed.items())]
     lines += [f"  done: {', '.join(sorted(outcome.done)) or 'none'}"]
     lines += [f"  not started: {', '.join(outcome.not_started) or 'none'}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from labkit.errors import InputError, Mistake, NotApproved, Refused
+from labkit.errors import InputError, Mistake, NotApproved, Refused, counted
 from labkit.plan import Plan, Risk
 
 _DIGEST = re.compile(r"^[0-9a-f]{12}$")
@@ -34,7 +34,9 @@ def pass_gate(plan: Plan, *, approve: str, on: Literal["twin", "lab"], rehearsed
     check_approval(approve)
     if plan.blockers:
         reasons = "\n".join(f"  {finding}" for finding in plan.blockers)
-        raise Refused(f"plan {plan.digest}: {len(plan.blockers)} findings block it; nothing was written\n{reasons}")
+        raise Refused(
+            f"plan {plan.digest}: it is blocked by {counted(len(plan.blockers), 'finding')}; nothing was written\n{reasons}"
+        )
     if not plan:
         return
     digest = plan.digest

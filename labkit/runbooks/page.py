@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from labkit.errors import counted
 from labkit.report.html import STYLE
 
 _PAGE = """<!doctype html>
@@ -92,7 +93,7 @@ def _picture(png: bytes) -> str:
 
 def _changes(runs: Sequence[Mapping[str, Any]]) -> str:
     parts = [
-        f"<details><summary>{escape(run['runbook'])}: {len(run['applied'])} changes</summary><ul>"
+        f"<details><summary>{escape(run['runbook'])}: {counted(len(run['applied']), 'change')}</summary><ul>"
         + "".join(f"<li>{escape(name)}</li>" for name in run["applied"])
         + "</ul></details>"
         for run in runs
