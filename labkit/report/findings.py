@@ -33,8 +33,8 @@ class FindingsView:
         errors = sum(finding.severity is Severity.ERROR for finding in self.findings)
         warnings = sum(finding.severity is Severity.WARNING for finding in self.findings)
         if not errors and not warnings:
-            return f"all good: {self.asked} check{'' if self.asked == 1 else 's'} passed"
-        return f"{counted(errors, 'error')}, {counted(warnings, 'warning')} in {self.asked} checks"
+            return f"all good: {counted(self.asked, 'check')} passed"
+        return f"{counted(errors, 'error')}, {counted(warnings, 'warning')} in {counted(self.asked, 'check')}"
 
     def __repr__(self) -> str:
         return "\n".join([self.headline(), *(f"{f.severity}: {f}" for f in self._sorted())])

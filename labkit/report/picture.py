@@ -67,15 +67,8 @@ def _draw_host(axes: Any, x: int, host: str, machines: list[Machine], tallest: i
     axes.add_patch(frame)
     memory = sum(machine.memory for machine in machines) / 1024
     axes.text(x, 0.42, host, ha="center", va="center", weight="bold", fontsize=11)
-    axes.text(
-        x,
-        0.17,
-        f"{counted(len(machines), 'VM')}, {memory:g} GiB memory",
-        ha="center",
-        va="center",
-        fontsize=8,
-        color="#555",
-    )
+    size = f"{counted(len(machines), 'VM')}, {memory:g} GiB memory"
+    axes.text(x, 0.17, size, ha="center", va="center", fontsize=8, color="#555")
     for row, machine in enumerate(machines):
         top = -row
         colour = _FACE[machine.role]

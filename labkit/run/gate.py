@@ -34,9 +34,8 @@ def pass_gate(plan: Plan, *, approve: str, on: Literal["twin", "lab"], rehearsed
     check_approval(approve)
     if plan.blockers:
         reasons = "\n".join(f"  {finding}" for finding in plan.blockers)
-        raise Refused(
-            f"plan {plan.digest}: it is blocked by {counted(len(plan.blockers), 'finding')}; nothing was written\n{reasons}"
-        )
+        found = counted(len(plan.blockers), "finding")
+        raise Refused(f"plan {plan.digest} is blocked by {found}; nothing was written\n{reasons}")
     if not plan:
         return
     digest = plan.digest
