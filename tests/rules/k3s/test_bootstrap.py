@@ -302,3 +302,27 @@ def test_the_digest_does_not_depend_on_the_order_of_answers(lab: Lab, seen: Any)
     one = plan_k3s(lab, seen.facts())
     seen.guests = dict(reversed(seen.guests.items()))
     assert plan_k3s(lab, seen.facts()).digest == one.digest
+
+
+def test_k3s_is_fetched_before_a_machine_has_its_turn(lab: Lab, seen: Any) -> None:
+    plan = plan_k3s(lab, seen.guest(SECOND, version="v1.33.4+k3s1").facts())
+    fetched = [c for c in plan.changes if c.after.get("k3s") == "v1.33.4+k3s1"]
+    assert {c.target for c in fetched} == set(lab.vms) - {SECOND}
+    servers = {c.id for c in fetched if c.target in {machine.name for machine in lab.servers}}
+    for prepared in fetched:
+        agent = prepared.id not in servers
+        join = change(plan, f"{'agent' if agent else 'server'}/{prepared.target}/create")
+        assert prepared.id in join.needs
+        assert set(prepared.needs) == (servers if agent else set())
+        assert bool(prepared.lane) is agent
+
+
+def test_nothing_is_fetched_early_without_a_way_out(lab: Lab, seen: Any) -> None:
+    airgap = lab.model_copy(update={"k3s": lab.k3s.model_copy(update={"install": "airgap", "airgap_dir": "/a"})})
+    assert not [c for c in plan_k3s(airgap, seen.facts()).changes if "k3s" in c.after]
+
+
+def test_a_machine_made_anew_stays_so_when_k3s_was_fetched_already(lab: Lab, built: Any) -> None:
+    built.renew(WORKER).node(WORKER, ready=False).guest(WORKER, version="v1.33.4+k3s1")
+    joined = change(plan_k3s(lab, built.facts()), f"agent/{WORKER}/create")
+    assert joined.before == {"node": "of the machine that was there before"}
