@@ -41,11 +41,6 @@ def check_mistakes(
 
 
 def _check_removal(git: GitFacts, app: AppSpec, form: RepoForm, mine: list[Resource]) -> Iterator[Finding]:
-    hosts = {host for route in routes(git.cluster) for host in route.hosts if route.resource in mine} \
-        if git.cluster is not None else set()  # fmt: skip
-    if hosts and app.host not in hosts:
-        yield error("app.host", f"app {app.name}", f"host {app.host}, as it is given", ", ".join(sorted(hosts)),
-                    "give the host that it has: its rule at Authelia goes, too")  # fmt: skip
     if not mine and not any(path.startswith(f"{form.folder}/{app.name}/") for path in git.texts):
         yield info("app.gone", f"app {app.name}", f"a folder {form.folder}/{app.name}", "none", "it is gone already")
 

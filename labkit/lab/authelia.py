@@ -217,10 +217,11 @@ def _add_policy(text: str, app: AppSpec) -> str:
     return splice(text, region, insert_key(region, key, dump({"authorization_policies": {app.group: policy}})))
 
 
-def remove_app(text: str, name: str, host: str) -> str:
+def remove_app(text: str, name: str, hosts: Iterable[str]) -> str:
     """Return a configuration without the rules and the client of an app; a rule for more hosts keeps the others."""
-    while (changed := _remove_once(text, name, host)) is not None:
-        text = changed
+    for host in hosts:
+        while (changed := _remove_once(text, name, host)) is not None:
+            text = changed
     return text
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -47,6 +48,7 @@ def mask(text: str) -> str:
     return _INLINE.sub(lambda m: "T" * len(m[0]), text)
 
 
+@lru_cache(maxsize=32)
 def find_region(text: str, key: str) -> Region | None:
     """Return the document of a text that has a mapping with a key; None when there is none that can be parsed."""
     for root in _compose(text):

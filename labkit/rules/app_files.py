@@ -119,7 +119,7 @@ def _authelia(texts: Mapping[str, str], path: str, app: AppSpec) -> Iterator[Fil
 
 
 def removed_files(
-    texts: Mapping[str, str], name: str, host: str, form: RepoForm, authelia: str
+    texts: Mapping[str, str], name: str, hosts: tuple[str, ...], form: RepoForm, authelia: str
 ) -> Iterator[FileChange]:
     """Yield what goes with an app: its folder, its place in a list, its rules and its client."""
     for path, text in sorted(texts.items()):
@@ -127,10 +127,10 @@ def removed_files(
             yield FileChange(path, text, None, {"remove": True})
     if form.listed:
         yield from _listed(texts, form.listed, name, wanted=False)
-    if authelia and host:
-        new = remove_app(texts[authelia], name, host)
+    if authelia and hosts:
+        new = remove_app(texts[authelia], name, hosts)
         if new != texts[authelia]:
-            yield FileChange(authelia, texts[authelia], new, {"authelia": "remove"})
+            yield FileChange(authelia, texts[authelia], new, {"authelia": "remove", "hosts": [*hosts]})
 
 
 def authelia_conflict(text: str, app: AppSpec) -> str:

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from labkit.checks.apps import check_mistakes
 from labkit.checks.base import error
+from labkit.checks.repository.routes import routes
 from labkit.errors import InputError, Mistake
 from labkit.facts.apps import AppFacts, ClaimRow
 from labkit.facts.flux import NAMESPACE, FluxFacts
@@ -67,7 +68,8 @@ def plan_app(
     branch = work_branch(git, app.name, remove=remove, via=via)
     texts = current_texts(git, branch)
     findings = list(check_mistakes(lab, git, app, form, authelia, remove=remove))
-    files = _files(texts, app, form, authelia, remove=remove) if not _blocked(findings) else ()
+    hosts = own_hosts(git, app, form) if remove else None
+    files = _files(texts, app, form, authelia, hosts=hosts) if not _blocked(findings) else ()
     commit = _commit(git, app, form, files, branch=branch, remove=remove)
     if via == "pull-request" or _blocked(findings):
         changes: list[Change] = commit
@@ -89,10 +91,10 @@ def _blocked(findings: Iterable[Finding]) -> bool:
 
 
 def _files(
-    texts: Mapping[str, str], app: AppSpec, form: RepoForm, authelia: str, *, remove: bool
+    texts: Mapping[str, str], app: AppSpec, form: RepoForm, authelia: str, *, hosts: tuple[str, ...] | None
 ) -> tuple[FileChange, ...]:
-    if remove:
-        return tuple(removed_files(texts, app.name, app.host, form, authelia))
+    if hosts is not None:
+        return tuple(removed_files(texts, app.name, hosts, form, authelia))
     return tuple(added_files(texts, app, form, authelia))
 
 
@@ -104,17 +106,18 @@ def _commit(
     if not some:
         return []
     note = f"a fresh checkout of {git.branch} to work in"
-    after = payload(app, form, {one.path: one.do for one in some})
+    after = {**payload(app, form, {one.path: one.do for one in some}), "branch": branch}
     start = Change(system="apps", kind="checkout", target=app.name, action=Action.ACT, after=after, note=note)
-    made = [_file(one, app.name, start) for one in some]
+    made = [_file(one, start) for one in some]
     needs = tuple(change.id for change in made)
     message = f"{'Remove' if remove else 'Change' if _is_update(some, form, app) else 'Add'} {app.name}"
-    after = {"work": app.name, "message": message, "host": app.host, "folder": f"{form.folder}/{app.name}"}
+    after = {"message": message, "app": app.name}
     if remove and branch == git.branch:
         # Deletions come last in a plan: the commit that carries them is one itself.
-        last = Change(system="apps", kind="app", target=app.name, action=Action.DELETE, before={"host": app.host},
-                      after={**after, "branch": branch, "namespace": form.namespace}, risk=Risk.DISRUPTIVE, needs=needs,
-                      note="commit, push, and wait until it is gone")  # fmt: skip
+        after |= {"branch": branch, "namespace": form.namespace, "folder": f"{form.folder}/{app.name}",
+                  "host": next(iter(own_hosts(git, app, form)), "")}  # fmt: skip
+        last = Change(system="apps", kind="app", target=app.name, action=Action.DELETE, after=after,
+                      risk=Risk.DISRUPTIVE, needs=needs, note="commit, push, and wait until it is gone")  # fmt: skip
     else:
         action = Action.DELETE if remove else Action.ACT
         last = Change(system="apps", kind="commit", target=branch, action=action, after=after, needs=needs,
@@ -126,7 +129,7 @@ def _is_update(files: Iterable[FileChange], form: RepoForm, app: AppSpec) -> boo
     return any(one.before is not None and one.path.startswith(f"{form.folder}/{app.name}/") for one in files)
 
 
-def _file(one: FileChange, work: str, start: Change) -> Change:
+def _file(one: FileChange, start: Change) -> Change:
     action = Action.CREATE if one.before is None else Action.DELETE if one.after is None else Action.UPDATE
     kept = one.do.get("secret") or one.do.get("authelia")
     restarts = action is Action.UPDATE and not one.do.get("authelia")
@@ -136,7 +139,7 @@ def _file(one: FileChange, work: str, start: Change) -> Change:
         target=one.path,
         action=action,
         before={} if one.before is None else {"sha256": _hash(one.before)},
-        after={"work": work, **({} if one.after is None else {"sha256": _hash(one.after)})},
+        after={} if one.after is None else {"sha256": _hash(one.after)},
         risk=Risk.DISRUPTIVE if restarts and not kept else Risk.SAFE,
         needs=(start.id,),
         note=one.counts,
@@ -158,7 +161,8 @@ def _live(facts: Facts, app: AppSpec, form: RepoForm, authelia: str, commit: lis
     waits = bool(commit) or not _is_there(flux, git, app, form, kustomization)
     if waits:
         done = Change(system="apps", kind="reconcile", target=kustomization, action=Action.ACT,
-                      after={"workload": f"Deployment/{form.namespace}/{app.name}", "edited": edited}, needs=needs,
+                      after={"workload": f"Deployment/{form.namespace}/{app.name}",
+                             "also": [*_owner(git, authelia)] if edited else []}, needs=needs,
                       note="wait for the new revision and the Deployment")  # fmt: skip
         yield done
         needs = (done.id,)
@@ -172,6 +176,21 @@ def _live(facts: Facts, app: AppSpec, form: RepoForm, authelia: str, commit: lis
         yield Change(system="apps", kind="route", target=app.host, action=Action.ACT,
                      after={"authentication": app.authentication}, needs=needs,
                      note="wait for its answer over HTTPS")  # fmt: skip
+
+
+def _owner(git: GitFacts, path: str) -> Iterator[str]:
+    """The Kustomization that applies a file."""
+    for build in git.builds:
+        if build.source.namespace == NAMESPACE and any(one.file == path for one in build.resources):
+            yield build.source.name
+
+
+def own_hosts(git: GitFacts, app: AppSpec, form: RepoForm) -> tuple[str, ...]:
+    """Return the hosts that an app's own routes answer for; the given one when it has none."""
+    folder = f"{form.folder}/{app.name}/"
+    found = {host for route in (routes(git.cluster) if git.cluster is not None else ()) for host in route.hosts
+             if route.resource.file.startswith(folder)}  # fmt: skip
+    return tuple(sorted(found)) or (app.host,)
 
 
 def _is_there(flux: FluxFacts, git: GitFacts, app: AppSpec, form: RepoForm, kustomization: str) -> bool:
@@ -237,5 +256,7 @@ def shown_files(
     """Return the files of a plan with their texts, for a person to read; a secret's values are not in them."""
     named = {change.target for change in plan.changes if change.kind == "file"}
     texts = current_texts(git, work_branch(git, app.name, remove=remove, via=via))
-    files = _files(texts, app, repo_form(lab, git, app.name), authelia_file(git), remove=remove) if named else ()
+    form = repo_form(lab, git, app.name)
+    hosts = own_hosts(git, app, form) if remove else None
+    files = _files(texts, app, form, authelia_file(git), hosts=hosts) if named else ()
     return tuple(one for one in files if one.path in named)

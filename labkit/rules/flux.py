@@ -77,13 +77,13 @@ def _files(lab: Lab, git: GitFacts, components: str) -> Iterator[Change]:
     yield start
     made = [
         Change(system="git", kind="file", target=path, action=Action.CREATE,
-               after={"sha256": short_hash(text), "work": RUNBOOK}, needs=(start.id,),
+               after={"sha256": short_hash(text)}, needs=(start.id,),
                note=f"+{len(text.splitlines())} lines")
         for path, text in sorted(missing.items())
     ]  # fmt: skip
     yield from made
     yield Change(system="git", kind="commit", target=git.branch, action=Action.ACT,
-                 after={"work": RUNBOOK, "message": "Add Flux"}, needs=tuple(one.id for one in made),
+                 after={"message": "Add Flux"}, needs=tuple(one.id for one in made),
                  note="commit and push")  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from labkit.systems.access import Access, Step
 from labkit.systems.flux.chain import Goal, request_reconcile, wait_for_chain
 from labkit.systems.flux.read import read_workloads
 from labkit.systems.git import fetch, holds
-from labkit.systems.gitchange import finish_work, planned_files, read_book, start_work, work_folder, write_file
+from labkit.systems.gitchange import finish_work, read_book, start_work, work_folder, write_file
 from labkit.systems.gitread import read_git
 from labkit.systems.k3s.cluster import open_cluster
 from labkit.systems.k3s.waiting import ask_patiently
@@ -98,12 +98,10 @@ def apply_app(lab: Lab, access: Access, change: Change, step: Step) -> str:
 
 
 def _apply_file(lab: Lab, access: Access, change: Change, _step: Step) -> str:
-    work = str(change.after["work"])
-    do = planned_files(access, work)[change.target]
-    book = read_book(access, work)
+    book = read_book(access, change.system)
     app = AppSpec.model_validate_json(json.dumps(book["app"]))
-    folder = work_folder(access, work)
-    text = _text(lab, access, folder, change.target, do=do, app=app, preview=False)
+    folder = work_folder(access, change.system)
+    text = _text(lab, access, folder, change.target, do=book["files"][change.target], app=app, preview=False)
     return write_file(folder, change.target, text)
 
 
@@ -120,7 +118,7 @@ def _text(
         return encrypt(folder, path, render_secret(app, values))
     text = (folder / path).read_text(encoding="utf-8")
     if do.get("authelia") == "remove":
-        return remove_app(text, app.name, app.host)
+        return remove_app(text, app.name, [str(host) for host in do.get("hosts") or ()])
     digest = PENDING if preview or app.oidc is None else _digest(access, app.name)
     return add_app(text, app, digest)
 
@@ -168,17 +166,19 @@ def _apply_commit(lab: Lab, access: Access, change: Change, step: Step) -> str:
 
 
 def _push(lab: Lab, access: Access, change: Change, step: Step, *, branch: str) -> str:
-    work = str(change.after["work"])
-    commit = finish_work(lab, access, step, work=work, branch=branch, message=str(change.after["message"]))
+    message = str(change.after["message"])
+    commit = finish_work(lab, access, step, system=change.system, branch=branch, message=message)
     with _guard:
-        _made.pop((access.state, work), None)
+        _made.pop((access.state, str(change.after["app"])), None)
     return commit or fetch(lab, access).head
 
 
 def _apply_reconcile(lab: Lab, access: Access, change: Change, step: Step) -> str:
     """Fetch now, wait for the new revision, then for the Deployment."""
     cluster, head = open_cluster(lab, access), fetch(lab, access).head
-    _reconcile(lab, access, cluster, head, step, names=(f"Kustomization/{NAMESPACE}/{change.target}",))
+    also = change.after.get("also")
+    names = (change.target, *(also if isinstance(also, list) else ()))
+    _reconcile(lab, access, cluster, head, step, names=tuple(f"Kustomization/{NAMESPACE}/{name}" for name in names))
     workload = str(change.after["workload"])
     _wait_for_workload(access, cluster, workload, step)
     return f"{workload} runs at {head[:7]}"
@@ -241,9 +241,10 @@ def _apply_removal(lab: Lab, access: Access, change: Change, step: Step) -> str:
     access.wait(probe, what=identity, deadline=_ROLLOUT_DEADLINE, every=2.0, last=lambda: "it is still there",
                 causes="look whether its Kustomization prunes, and at finalizers")  # fmt: skip
     host = str(change.after["host"])
-    access.wait(lambda: None if probe_route(lab, access, host).is_routed else True, what=f"https://{host}",
-                deadline=60.0, every=1.0, last=lambda: "an app still answers there",
-                causes="look for another route of that host")  # fmt: skip
+    if host:
+        access.wait(lambda: None if probe_route(lab, access, host).is_routed else True, what=f"https://{host}",
+                    deadline=60.0, every=1.0, last=lambda: "an app still answers there",
+                    causes="look for another route of that host")  # fmt: skip
     return f"gone at {head[:7]}"
 
 

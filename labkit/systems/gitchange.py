@@ -16,41 +16,37 @@ from labkit.systems.git import check_out, commit_all, fetch, leave, push
 _BOOK = "work.json"
 
 
-def work_folder(access: Access, name: str) -> Path:
-    """Return where the files of one plan are worked on."""
-    return access.state / "work" / name
+def work_folder(access: Access, system: str) -> Path:
+    """Return where the files of one plan are worked on: two runs on one lab exclude each other."""
+    return access.state / "work" / system
 
 
 def start_work(lab: Lab, access: Access, change: Change, step: Step) -> str:
     """Check out the branch's head into a fresh folder, and keep what the plan says about its files.
 
-    The change's target names the work; `after` holds `files`, by path: a text, null for one that goes, or a
-    mapping that `labkit.systems.appfiles` understands.
+    `after` of the change holds `files`, by path: what is to be done with each.
     """
     mirror = fetch(lab, access)
-    folder = work_folder(access, change.target)
+    folder = work_folder(access, change.system)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    check_out(mirror, folder)
+    # A branch that waits for review is worked on where it stands.
+    base = mirror.heads.get(str(change.after.get("branch") or mirror.branch), mirror.head)
+    check_out(mirror, folder, base)
     book = folder.with_suffix(f".{_BOOK}")
     book.write_text(json.dumps(change.after), encoding="utf-8")
-    step.say(f"{mirror.branch} at {mirror.head[:7] or 'its first commit'}")
-    return f"{mirror.branch} at {mirror.head[:7]}"
+    step.say(f"at {base[:7] or 'the first commit'}")
+    return f"at {base[:7]}"
 
 
-def planned_files(access: Access, work: str) -> dict[str, Any]:
-    """Return what the plan says about the files of a work."""
-    return dict(read_book(access, work).get("files") or {})
-
-
-def read_book(access: Access, work: str) -> dict[str, Any]:
-    """Return what the plan says about a work.
+def read_book(access: Access, system: str) -> dict[str, Any]:
+    """Return what the plan says about the files.
 
     Raises:
         LabError: its checkout was not made.
     """
-    book = work_folder(access, work).with_suffix(f".{_BOOK}")
+    book = work_folder(access, system).with_suffix(f".{_BOOK}")
     if not book.is_file():
-        raise LabError(f"checkout {work}: expected it to have been made, got none", next_step="run again")
+        raise LabError(f"checkout of {system}: expected it to have been made, got none", next_step="run again")
     found: dict[str, Any] = json.loads(book.read_text(encoding="utf-8"))
     return found
 
@@ -70,11 +66,11 @@ def write_file(folder: Path, path: str, text: str | None) -> str:
     return f"{len(text.splitlines())} lines"
 
 
-def finish_work(lab: Lab, access: Access, step: Step, *, work: str, branch: str, message: str) -> str:
+def finish_work(lab: Lab, access: Access, step: Step, *, system: str, branch: str, message: str) -> str:
     """Commit the checkout's changes and push them to a branch; return the commit, empty when nothing changed."""
-    folder = work_folder(access, work)
+    folder = work_folder(access, system)
     if not folder.is_dir():
-        raise LabError(f"checkout {work}: expected a folder to commit, got none", next_step="run again")
+        raise LabError(f"checkout of {system}: expected a folder to commit, got none", next_step="run again")
     commit = commit_all(lab, folder, message)
     if commit:
         step.say(f"pushes {commit[:7]} to {branch}")
@@ -89,12 +85,11 @@ def apply_git(lab: Lab, access: Access, change: Change, step: Step) -> str:
     """Carry out one change of files as plain texts: for a new repository of Flux."""
     if change.kind == "checkout":
         return start_work(lab, access, change, step)
-    work = str(change.after.get("work") or "")
     if change.kind == "file":
-        text = planned_files(access, work)[change.target]
-        return write_file(work_folder(access, work), change.target, text)
+        text = read_book(access, change.system)["files"][change.target]
+        return write_file(work_folder(access, change.system), change.target, text)
     if change.kind == "commit" and change.action is Action.ACT:
         message = str(change.after["message"])
-        commit = finish_work(lab, access, step, work=work, branch=change.target, message=message)
+        commit = finish_work(lab, access, step, system=change.system, branch=change.target, message=message)
         return f"{change.target} at {commit[:7]}" if commit else "nothing to commit"
     raise LabError(f"{change.id}: expected a change of files, got one that is not known")

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def parse_objects(text: str) -> list[dict[str, Any]]:
     return [one for one in found if isinstance(one, dict) and one.get("kind")]
 
 
+@lru_cache(maxsize=4)
 def inspect_components(text: str) -> Components:
     """Say what a gotk-components.yaml installs; nothing for an empty text or one that is no YAML."""
     try:

@@ -1,0 +1,52 @@
+"""A Git host for tests: a bare repository over real SSH, and the access of a lab that has nothing else."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from pathlib import Path
+
+import asyncssh
+
+from labkit.lab import Lab
+from labkit.secrets import Secrets
+from labkit.systems import loop
+from labkit.systems.access import Access, Clock
+from labkit.systems.githost import PINNED
+from labkit.twin.git import Bare, GitServer
+
+LAB_FILE = Path(__file__).parents[1] / "data/gitops/lab.yaml"
+
+
+def new_key() -> str:
+    return asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
+
+
+class Host:
+    """The Git host: its repository, its keys, and how it is reached."""
+
+    def __init__(self, lab: Lab, folder: Path, template: Path, age_key: str) -> None:
+        self.lab = lab
+        self.folder = folder
+        self.age_key = age_key
+        self.key, self.host_key = new_key(), new_key()
+        shutil.copytree(template, folder / "bare.git")
+        self.bare = Bare(folder / "bare.git", lab.git.branch)
+        public = asyncssh.import_private_key(self.key).export_public_key().decode()
+        self.server = GitServer(self.bare.folder, "/efym/homelab.git", keys=[public], host_key=self.host_key,
+                                log=folder / "git.log")  # fmt: skip
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        loop.call(self.server.start(self.socket))
+
+    def access(self, **secrets: str) -> Access:
+        state = self.folder / "state"
+        state.mkdir(exist_ok=True)
+        (state / PINNED).write_text(f"github.com {self.server.public_host_key}\n", encoding="utf-8")
+        values = {self.lab.git.deploy_key: self.key, self.lab.git.age_key: self.age_key, **secrets}
+        return Access(on="twin", secrets=Secrets(values), state=state, clock=Clock(0.01), closed=True,
+                      connect={"github.com:22": f"127.0.0.1:{self.port}"})  # fmt: skip
+
+    def stop(self) -> None:
+        if self.server.listens:
+            loop.call(self.server.stop())
