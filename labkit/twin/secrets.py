@@ -32,6 +32,8 @@ def _value(where: str, text: str, seed: Seed) -> str:
         return ssh_private_key(seed.bytes("secret", text))
     if where == "git.age_key":
         return _age_key(text)
+    if where == "nas.api_key":
+        return f"1-{seed.hex('secret', text, length=64)}"
     if where in _TOKENS:
         return seed.uuid("secret", text)
     return seed.hex("secret", text)

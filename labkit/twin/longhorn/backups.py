@@ -54,7 +54,7 @@ class Backups(Controller):
         self.hub = hub
         self._requests = Requests()
         self._last: dict[str, datetime] = {}
-        hub.faults.follow(self.corrupt)
+        hub.on_faults.append(self.corrupt)
 
     async def reconcile(self, key: tuple[str, str]) -> None:
         """Bring one backup on."""

@@ -97,7 +97,7 @@ class Health:
         rebuild = image is not None and is_attached(volume)
         if image is None:
             image = f"{name}-{self.hub.chance('image', name)}"
-            self.hub.images.create(image, size)
+            self.hub.images.clear(image, size)
         folder = self.hub.at.folder(spot.node)
         if folder is not None:
             put_replica(folder, spec_of(replica)["dataDirectoryName"], image, size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,14 @@ class Hub:
         self.images = Images(self.folder / "images")
         self.settings = Settings(self.api)
         self.at: Disks = self.disks or FolderDisks(self.folder / "disks")
+        self.on_faults: list[Callable[[], Awaitable[None]]] = []
+        """What is done when faults come or go; emptied when Longhorn begins anew."""
         self._counts: dict[str, int] = {}
+        self.faults.follow(self._follow_faults)
+
+    async def _follow_faults(self) -> None:
+        for follower in list(self.on_faults):
+            await follower()
 
     @property
     def manager_image(self) -> str:

@@ -37,7 +37,7 @@ class Nodes(Controller):
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub.api, hub.clock)
         self.hub = hub
-        hub.faults.follow(self._look)
+        hub.on_faults.append(self._look)
 
     def keys(self, event: Event) -> Iterable[str]:
         """Map a replica to its node."""

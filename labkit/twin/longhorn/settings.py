@@ -88,8 +88,8 @@ def written(name: str, value: str, version: str) -> str:
 
 
 def setting_objects(version: str, chosen: Mapping[str, Any] | None = None) -> list[Object]:
-    """Return the Setting objects of a new installation; `chosen` goes before the defaults."""
-    given = {name: _text(value) for name, value in (chosen or {}).items()}
+    """Return the Setting objects of a new installation; `chosen` goes before the defaults, unknown names are left."""
+    given = {name: _text(value) for name, value in (chosen or {}).items() if name in DEFAULTS}
     own = {"current-longhorn-version": f"v{version}", "default-engine-image": f"longhornio/longhorn-engine:v{version}"}
     values = {**DEFAULTS, **own, **given}
     return [

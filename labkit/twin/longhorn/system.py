@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from labkit.twin.controllers import Controller, Kubelets, launch
-from labkit.twin.controllers.objects import is_deleting, name_of, namespace_of
+from labkit.twin.controllers.objects import is_deleting, name_of, namespace_of, status_of
 from labkit.twin.kube.door import Clock, Event
 from labkit.twin.kube.local import LocalApi
 from labkit.twin.kube.server import KubeServer
@@ -82,6 +82,8 @@ class Longhorn(Controller):
             return None
         if self.hub.api.core.registry.named(VOLUMES) is None:
             return 1.0
+        if not self.running and not status_of(manager).get("numberReady"):
+            return None
         version = version_of(manager)
         if self.running and version == self.hub.version:
             return None
@@ -95,6 +97,7 @@ class Longhorn(Controller):
         self._admission.open()
         first_objects(self.hub)
         hub = self.hub
+        hub.on_faults.clear()
         self._tasks = launch(self.api, [
             Nodes(hub), Volumes(hub), Snapshots(hub), Backups(hub), BackupVolumes(hub), Targets(hub), Restores(hub),
             RecurringJobs(hub, self.actions), SystemBackups(hub), KubernetesStatus(hub), Attacher(hub, self.apps),

@@ -50,7 +50,7 @@ class Targets(Controller):
         self.hub = hub
         self._requests = Requests()
         self._polls: dict[str, float] = {}
-        hub.faults.follow(self._look)
+        hub.on_faults.append(self._look)
 
     async def _look(self) -> None:
         for target in self.hub.list(TARGETS):

@@ -40,7 +40,7 @@ class Volumes(Controller):
         super().__init__(hub.api, hub.clock)
         self.hub = hub
         self.health = Health(hub, self.ages)
-        hub.faults.follow(self._look)
+        hub.on_faults.append(self._look)
 
     def keys(self, event: Event) -> Iterable[str]:
         """Map an attachment or a replica to its volume, and a node to all."""
