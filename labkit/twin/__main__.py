@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from labkit.errors import LabError
-from labkit.twin.options import DEFAULT_SCALE, SCENARIOS, VERSIONS, Options
+from labkit.twin.options import DEFAULT_SCALE, NAS_VERSIONS, SCENARIOS, VERSIONS, Options
 from labkit.twin.state import make_folder
 
 
@@ -25,13 +25,14 @@ def parse(words: list[str]) -> Options:
     parser.add_argument("--temporary", action="store_true", help="delete the folder at the end")
     parser.add_argument("--log", type=Path, help="write here instead of standard error")
     parser.add_argument("--proxmox", choices=VERSIONS, default="9.1", help="the version of Proxmox")
+    parser.add_argument("--nas", choices=NAS_VERSIONS, default="25.10", help="the version of TrueNAS")
     given = parser.parse_args(words)
     if given.scale <= 0:
         parser.error("--scale: expected a number above zero")
     return Options(
         lab_file=given.lab.resolve(), state=make_folder(given.state), scenario=given.scenario, seed=given.seed,
         scale=given.scale, faults=tuple(given.fault), parent=given.parent, log=given.log, proxmox=given.proxmox,
-        temporary=given.temporary,
+        temporary=given.temporary, nas=given.nas,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from labkit.errors import InputError, LabError, Mistake, StepFailed, SystemDown
 from labkit.process import start_program
 from labkit.twin.faults import parse_fault
-from labkit.twin.options import DEFAULT_SCALE, Version
+from labkit.twin.options import DEFAULT_SCALE, NasVersion, Version
 from labkit.twin.state import CONTROL_TOKEN, LOG, TWIN, make_folder
 
 __all__ = ["DEFAULT_SCALE", "TwinHandle", "join_twin", "start_twin"]
@@ -39,6 +39,7 @@ class TwinHandle:
         connect_file: the JSON file `{"host:port": "127.0.0.1:port"}` that leads to it.
         trust: `{"host:port": {"ca": path}}` for certificates.
         secrets: a value for every secret reference of the lab file.
+        exports: the folder where each NFS export of the NAS is mounted, by its URL.
     """
 
     def __init__(self, state: Path, data: dict[str, Any], process: subprocess.Popen[bytes] | None = None) -> None:
@@ -51,6 +52,7 @@ class TwinHandle:
         self.connect_file = Path(data["connect_file"])
         self.trust: dict[str, dict[str, str]] = data["trust"]
         self.secrets: dict[str, str] = json.loads(Path(data["secrets_file"]).read_text())
+        self.exports: dict[str, str] = data.get("exports", {})
         self._control: str = data["control"]
         self._process = process
 
@@ -95,6 +97,14 @@ class TwinHandle:
     def power_vm(self, name: str, *, on: bool) -> None:
         """Switch a VM on or off, as a person does."""
         self.ask("power", name=name, on=on)
+
+    def data(self) -> dict[str, dict[str, Any]]:
+        """Return for each volume its claim, the writes of its app, and the checksum of its files."""
+        return dict(self.ask("data", what="read"))
+
+    def write_data(self) -> dict[str, dict[str, Any]]:
+        """Have every running app write more to its volume; return the same as `data`."""
+        return dict(self.ask("data", what="write"))
 
     def ask(self, action: str, **given: Any) -> Any:
         """Send one action to the control server and return its answer; raise StepFailed or SystemDown."""
@@ -149,6 +159,7 @@ def start_twin(
     faults: Sequence[str] = (),
     parent: int | None = None,
     proxmox: Version = "9.1",
+    nas: NasVersion = "25.10",
 ) -> TwinHandle:
     """Start a twin and wait until it is ready.
 
@@ -161,6 +172,7 @@ def start_twin(
         faults: names of faults that are on from the start.
         parent: a process with whose end the twin ends.
         proxmox: the version of Proxmox that it is.
+        nas: the version of TrueNAS.
 
     Raises:
         InputError: when the lab file or a fault is wrong.
@@ -172,7 +184,7 @@ def start_twin(
     (folder / TWIN).unlink(missing_ok=True)
     (folder / LOG).unlink(missing_ok=True)
     words: list[str | Path] = [sys.executable, "-m", "labkit.twin", "--lab", lab_file, "--state", folder]
-    words += ["--scenario", scenario, "--seed", str(seed), "--scale", str(scale), "--proxmox", proxmox]
+    words += ["--scenario", scenario, "--seed", str(seed), "--scale", str(scale), "--proxmox", proxmox, "--nas", nas]
     words += [word for name in faults for word in ("--fault", name)]
     words += [] if parent is None else ["--parent", str(parent)]
     words += ["--temporary"] if state is None else []

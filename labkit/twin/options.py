@@ -11,6 +11,8 @@ DEFAULT_SCALE = 0.02
 
 Version = Literal["8.4", "9.1"]
 VERSIONS: tuple[Version, ...] = ("8.4", "9.1")
+NasVersion = Literal["25.04", "25.10"]
+NAS_VERSIONS: tuple[NasVersion, ...] = ("25.04", "25.10")
 SCENARIOS = ("empty", "provisioned", "k3s", "k3s-behind")
 """In the order in which they build on each other; `k3s-behind` is a cluster one minor version older than the lab's."""
 
@@ -74,4 +76,5 @@ class Options:
     """Whether its folder goes with it."""
     log: Path | None = None
     proxmox: Version = "9.1"
+    nas: NasVersion = "25.10"
     pace: Pace = field(default_factory=Pace)

@@ -54,6 +54,8 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     from labkit.twin.control import Control  # noqa: PLC0415
     from labkit.twin.guests import Guests  # noqa: PLC0415
     from labkit.twin.k3s.system import K3s  # noqa: PLC0415
+    from labkit.twin.longhorn.wiring import Storage  # noqa: PLC0415
+    from labkit.twin.nas.system import Nas  # noqa: PLC0415
     from labkit.twin.person import Person  # noqa: PLC0415
     from labkit.twin.proxmox.fakepve import FakePve  # noqa: PLC0415
     from labkit.twin.proxmox.system import Proxmox  # noqa: PLC0415
@@ -63,20 +65,25 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     guests = Guests(world)
     proxmox = Proxmox(world, FakePve(daemon), guests, vms)
     k3s = K3s(world, guests)
-    control = Control(world, Person(proxmox), stopped)
+    nas = Nas(world)
+    person = Person(proxmox)
+    person.actions |= Storage(world, k3s, nas.exports).actions
+    control = Control(world, person, stopped)
     world.endpoints.reserve(*(f"{machine.address}:22" for machine in world.lab.machines))
     k3s.reserve()
     write_json(state / SECRETS, world.secrets)
     try:
         await proxmox.start()
+        await nas.start()
         await _set_the_scene(world.options.scenario, k3s)
-        _tell(world, await control.start())
+        _tell(world, await control.start(), nas.exports.view())
         await asyncio.gather(stopped.wait(), asyncio.to_thread(import_module, _SSH))
     finally:
         (state / TWIN).unlink(missing_ok=True)
         await control.stop()
         await guests.stop()
         await k3s.stop()
+        await nas.stop()
         await proxmox.stop()
 
 
@@ -88,13 +95,14 @@ async def _set_the_scene(scenario: str, k3s: K3s) -> None:
         await build(k3s, version if scenario == "k3s" else minor_before(version))
 
 
-def _tell(world: World, control: str) -> None:
+def _tell(world: World, control: str, exports: dict[str, str]) -> None:
     """Write the file by which others find the twin: it is ready."""
     options = world.options
     write_json(options.state / TWIN, {
         "pid": os.getpid(), "lab": world.lab.name, "lab_file": str(options.lab_file),
         "scenario": options.scenario, "scale": options.scale, "seed": options.seed, "control": control,
         "connect_file": str(options.state / CONNECT), "secrets_file": str(options.state / SECRETS),
-        "trust": {name: {"ca": str(ca)} for name, ca in world.trust.items()}, "started": time.time(),
+        "trust": {name: {"ca": str(ca)} for name, ca in world.trust.items()}, "exports": exports,
+        "started": time.time(),
     })  # fmt: skip
     _log.info("ready: %s, scenario %s, scale %g", world.lab.name, options.scenario, options.scale)
