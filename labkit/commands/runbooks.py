@@ -100,6 +100,7 @@ def rehearse(
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON, and no progress."),
 ) -> None:
     """Run all runbooks in a row on a twin of the lab, each planned again after it was applied."""
+    from labkit.errors import counted
     from labkit.report.live import Follower
     from labkit.run.folders import find_input
     from labkit.runbooks.rehearse import is_rehearsed
@@ -122,7 +123,9 @@ def rehearse(
             mark = "ok  " if is_rehearsed(ending) else "FAIL"
             changes = ending.summary.get("changes", 0)
             left = ending.summary.get("second_plan_changes") or 0
-            typer.echo(f"{mark} {ending.runbook:<18} {changes:>3} changes, {left} left, {ending.seconds:5.1f} s")
+            typer.echo(
+                f"{mark} {ending.runbook:<18} {counted(changes, 'change'):>11}, {left} left, {ending.seconds:5.1f} s"
+            )
             if ending.error:
                 typer.secho(ending.error, fg="red", err=True)
         typer.echo(f"{result.folder / 'index.html'}")

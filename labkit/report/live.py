@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from labkit.errors import counted
-from labkit.plan import SIGNS, Action, Plan
+from labkit.plan import SIGNS, Action, Finding, Plan
 from labkit.report.plans import plan_rich, plan_text
 
 Event = dict[str, Any]
@@ -30,7 +30,7 @@ def describe_event(event: Event) -> str:
         text = {"step": event["text"], "change done": "done", "change failed": f"FAILED: {event['text']}"}[what]
         return f"{_sign(event)} {_target(event)}: {text}"
     if what == "finding":
-        return f"{event['severity']}: {event['subject']}: expected {event['expected']}, got {event['got']}"
+        return f"{event['severity']}: {Finding.model_validate(event)}"
     if what == "planned again":
         return f"planned again: {counted(len(event['changes']), 'change')} left"
     return ""
