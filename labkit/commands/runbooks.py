@@ -123,9 +123,8 @@ def rehearse(
             mark = "ok  " if is_rehearsed(ending) else "FAIL"
             changes = ending.summary.get("changes", 0)
             left = ending.summary.get("second_plan_changes") or 0
-            typer.echo(
-                f"{mark} {ending.runbook:<18} {counted(changes, 'change'):>11}, {left} left, {ending.seconds:5.1f} s"
-            )
+            words = f"{counted(changes, 'change'):>11}, {left} left, {ending.seconds:5.1f} s"
+            typer.echo(f"{mark} {ending.runbook:<18} {words}")
             if ending.error:
                 typer.secho(ending.error, fg="red", err=True)
         typer.echo(f"{result.folder / 'index.html'}")

@@ -26,20 +26,24 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def up(
     lab: Lab = Path("parameters/lab.yaml"),
     scenario: Annotated[
-        str, typer.Option(help="The state that it starts in: empty, provisioned, k3s, k3s-behind.")
+        str, typer.Option(help="The state that it starts in: empty, provisioned, k3s, k3s-behind, flux.")
     ] = "empty",
     fault: Annotated[list[str] | None, typer.Option(help="A fault that is on from the start; repeatable.")] = None,
     scale: Annotated[float | None, typer.Option(help="Real seconds for one second of the twin.")] = None,
     seed: Annotated[int, typer.Option(help="What ids, keys and addresses depend on.")] = 1,
     proxmox: Annotated[str, typer.Option(help="The version of Proxmox: 8.4 or 9.1.")] = "9.1",
+    repo: Annotated[str, typer.Option(help="A repository (path or URL) to serve a copy of; the example else.")] = "",
+    repo_branch: Annotated[str, typer.Option(help="The branch of it; its current one else.")] = "",
     state: State = None,
 ) -> None:
     """Start a twin that stays, until `labkit twin down`."""
     from labkit.errors import Refused
     from labkit.lab.loader import load_lab
+    from labkit.run.folders import find_input
     from labkit.twin.client import DEFAULT_SCALE, start_twin
     from labkit.twin.options import VERSIONS
 
+    lab = find_input(lab)
     load_lab(lab)
     _one_of("--scenario", scenario, _scenarios())
     _one_of("--proxmox", proxmox, VERSIONS)
@@ -52,6 +56,7 @@ def up(
     twin = start_twin(
         lab, state=folder, scenario=scenario, seed=seed, scale=DEFAULT_SCALE if scale is None else scale,
         faults=fault or (), proxmox="8.4" if proxmox == "8.4" else "9.1",
+        repo=repo, repo_branch=repo_branch,
     )  # fmt: skip
     typer.echo(f"The twin of {twin.lab} is up: scenario {scenario}, {twin.scale:g} s for each of its seconds.")
     typer.echo(f"Let runbooks and notebooks join it:\n\n  export {_VARIABLE}={twin.state}\n")
@@ -82,16 +87,17 @@ def status(state: State = None, as_json: Json = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"Twin of {seen['lab']}: scenario {seen['scenario']}, Proxmox {seen['proxmox']}")
+    table = Table(box=None, pad_edge=False, header_style="dim")
     for head in ("System", "Requests", "Writes"):
         table.add_column(head, justify="left" if head == "System" else "right")
     for system, count in seen["requests"].items():
         table.add_row(system, str(count), str(seen["writes"][system]))
-    console, clones = Console(), seen["clones"]
+    console, clones = Console(highlight=False), seen["clones"]
+    console.print(f"Twin of {seen['lab']}: scenario {seen['scenario']}, Proxmox {seen['proxmox']}")
     console.print(table)
     console.print(f"Clones: {clones['count']}, at most {clones['side_by_side']} side by side. ", end="")
     console.print(f"Up for {seen['uptime']:.0f} s, {seen['scale']:g} s for each of its seconds.")
-    console.print("Faults: " + (", ".join(seen["faults"]) or "none"))
+    console.print("Faults: " + (", ".join(seen["faults"]) or "none"), markup=False)
 
 
 @app.command()

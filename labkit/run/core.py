@@ -331,7 +331,12 @@ def _check_failed(errors: list[Finding], *, applied: bool, runbook: str) -> Chec
 
 def _failure(outcome: Outcome) -> StepFailed:
     lines = [f"{counted(len(outcome.failed), 'change')} failed" if outcome.failed else "interrupted"]
-    lines += [f"  failed: {name}: {error}" for name, error in sorted(outcome.failed.items())]
+    lines += [f"  failed: {name}: {_in_one(error)}" for name, error in sorted(outcome.failed.items())]
     lines += [f"  done: {', '.join(sorted(outcome.done)) or 'none'}"]
     lines += [f"  not started: {', '.join(outcome.not_started) or 'none'}"]
     return StepFailed("\n".join(lines), next_step="mend the cause and run it again: it goes on with what is left")
+
+
+def _in_one(error: BaseException) -> str:
+    """Return an error with its next step behind it, so that the whole has one `next:`."""
+    return "; ".join(filter(None, (error.message, error.next_step))) if isinstance(error, LabError) else str(error)

@@ -29,9 +29,8 @@ def find_input(path: str | Path) -> Path:
         candidate = folder / wanted  # an absolute path stays what it is
         if candidate.is_file():
             return candidate.resolve()
-    raise InputError(
-        [Mistake(str(path), 0, 0, "", "a file, here or in a folder above", f"none (looked from {Path.cwd()})")]
-    )
+    got = "a folder" if wanted.is_dir() else f"none (looked from {Path.cwd()})"
+    raise InputError([Mistake(str(path), 0, 0, "", "a file, here or in a folder above", got)])
 
 
 def outputs_root(near: Path) -> Path:

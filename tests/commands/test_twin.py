@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from labkit.commands.twin import app
-from labkit.errors import InputError, LabError, Refused, SystemDown
+from labkit.errors import InputError, Refused, SystemDown
 from labkit.twin.faults import FAULTS
 
 LAB = str(Path(__file__).parent.parent / "data" / "twin" / "lab.yaml")
@@ -55,5 +55,5 @@ def test_mistakes_are_told_before_anything_starts(words: tuple[str, ...], tmp_pa
 
 
 def test_a_lab_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises((LabError, FileNotFoundError)):
+    with pytest.raises(InputError, match=r"none\.yaml: expected a file"):
         run("up", "--lab", str(tmp_path / "none.yaml"), "--state", str(tmp_path / "state"))

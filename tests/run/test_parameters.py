@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from labkit.errors import InputError
+from labkit.run.folders import find_input
 from labkit.run.parameters import Parameter, check_values, declared, find_notebook, list_notebooks, parse_parameters
 from labkit.runbooks.inputs import gather
 
@@ -121,3 +122,10 @@ def test_a_runbook_is_found_by_any_of_its_names() -> None:
     assert find_notebook("10-provision-vms") == find_notebook("notebooks/10-provision-vms.ipynb") == path
     with pytest.raises(InputError, match="did you mean provision-vms"):
         find_notebook("provision-vm")
+
+
+def test_a_folder_is_no_input_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="got a folder"):
+        find_input(tmp_path)
+    with pytest.raises(InputError, match="got none"):
+        find_input(tmp_path / "lab.yaml")
