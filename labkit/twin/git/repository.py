@@ -72,15 +72,13 @@ class Person:
         self._bare = bare
         self._done: dict[str, dict[str, bytes | None]] = {}
 
-    def keep(self, fault: str, change: Callable[[Mapping[str, bytes]], Mapping[str, bytes | None]] | None) -> None:
-        """Make the change of a fault, or take it back when `change` is None; nothing when it is so already."""
-        if change is None:
-            before = self._done.pop(fault, None)
-            if before is not None:
-                self._bare.commit(before, f"Take back: {fault}")
-        elif fault not in self._done:
+    def follow(self, wanted: Mapping[str, Callable[[Mapping[str, bytes]], Mapping[str, bytes | None]]]) -> None:
+        """Make the changes of faults that are new, and take back those of faults that are gone."""
+        for fault in [one for one in self._done if one not in wanted]:
+            self._bare.commit(self._done.pop(fault), f"Take back: {fault}")
+        for fault in [one for one in wanted if one not in self._done]:
             files = self._bare.files()
-            changes = change(files)
+            changes = wanted[fault](files)
             if changes:
                 self._done[fault] = {path: files.get(path) for path in changes}
                 self._bare.commit(changes, f"Somebody else: {fault}")

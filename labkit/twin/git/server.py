@@ -42,6 +42,8 @@ class GitServer:
 
     Attributes:
         reads: how many fetches, clones and listings there were; `pushes` likewise.
+        on_use: called for each command that git runs here.
+        before_use: awaited before the repository is looked at.
         before_push: called before a push is let at the repository.
         after_push: called when a push has ended, whether it changed something or not.
     """
@@ -51,6 +53,8 @@ class GitServer:
         self.path = _plain(path)
         self.keys = {_words(line) for line in keys}
         self.reads = self.pushes = 0
+        self.on_use: Callable[[], object] | None = None
+        self.before_use: Callable[[], Awaitable[None]] | None = None
         self.before_push: Callable[[], Awaitable[None]] | None = None
         self.after_push: Callable[[], Awaitable[None]] | None = None
         self._host_key = asyncssh.import_private_key(host_key)
@@ -101,6 +105,10 @@ class GitServer:
         if _plain(words[1]) != self.path:
             process.stderr.write(_MISSING.encode())
             return 128
+        if self.on_use is not None:
+            self.on_use()
+        if self.before_use is not None:
+            await self.before_use()
         if program == "receive-pack":
             return await self._push(process)
         self.reads += 1

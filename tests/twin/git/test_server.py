@@ -186,9 +186,9 @@ def test_a_person_takes_changes_back(tmp_path: Path) -> None:
     bare = Bare(tmp_path / "r.git", "main")
     bare.commit({"a": b"1", "b": b"2"}, "Begin")
     person = Person(bare)
-    person.keep("x", lambda files: {"a": files["a"] + b"!", "c": b"3", "b": None})
-    person.keep("x", lambda _files: {"a": b"not again"})
+    person.follow({"x": lambda files: {"a": files["a"] + b"!", "c": b"3", "b": None}})
+    person.follow({"x": lambda _files: {"a": b"not again"}})
     assert bare.files() == {"a": b"1!", "c": b"3"}
-    person.keep("x", None)
-    person.keep("x", None)
+    person.follow({})
+    person.follow({})
     assert bare.files() == {"a": b"1", "b": b"2"}

@@ -1,0 +1,99 @@
+"""Faults that come through Git: somebody else's commits that break a Kustomization or a secret."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import yaml
+
+from labkit.process import run_program
+from labkit.secrets import sops_program
+from labkit.twin import manifests
+from labkit.twin.flux.build import FILES
+
+_SECONDS = 60.0
+_KIND = "kustomize.toolkit.fluxcd.io"
+_ABSENT = "not-there.yaml"
+Changes = Mapping[str, bytes | None]
+
+
+def path_of(files: Mapping[str, bytes], name: str) -> str | None:
+    """Return the folder that a Kustomization of that name builds; None when the repository has none."""
+    for file, text in files.items():
+        if not file.endswith((".yaml", ".yml")) or name.encode() not in text or _KIND.encode() not in text:
+            continue
+        for tree in _trees(text):
+            about = tree.get("metadata") or {}
+            if (
+                tree.get("kind") == "Kustomization"
+                and about.get("name") == name
+                and "sourceRef" in tree.get("spec", {})
+            ):
+                return str(tree["spec"].get("path") or "").removeprefix("./").strip("/")
+    return None
+
+
+def break_kustomization(files: Mapping[str, bytes], name: str) -> Changes:
+    """Name a resource that is not there; nothing when there is no Kustomization of that name."""
+    folder = path_of(files, name)
+    if folder is None:
+        return {}
+    for file in (f"{folder}/{one}".lstrip("/") for one in FILES):
+        if file in files:
+            tree = manifests.load(files[file].decode()) or {}
+            tree["resources"] = [*(tree.get("resources") or []), _ABSENT]
+            return {file: manifests.dump(tree).encode()}
+    tree = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": [_ABSENT]}
+    return {f"{folder}/zz-broken/kustomization.yaml".lstrip("/"): manifests.dump(tree).encode()}
+
+
+def encrypted(files: Mapping[str, bytes]) -> list[str]:
+    """Return the YAML files that sops has encrypted."""
+    return [file for file, text in files.items() if file.endswith((".yaml", ".yml")) and b"\nsops:" in text]
+
+
+def encrypt_anew(files: Mapping[str, bytes], age_key: str) -> Changes:
+    """Encrypt the first secret that the key opens for another key instead."""
+    for file in encrypted(files):
+        clear = decrypted(files[file], age_key)
+        if clear is not None:
+            other = str(pyrage.x25519.Identity.generate().to_public())
+            rule = next((tree["sops"].get("encrypted_regex") for tree in _trees(files[file]) if "sops" in tree), None)
+            return {file: _encrypt(clear, other, rule)}
+    return {}
+
+
+def unreadable(files: Mapping[str, bytes], age_key: str) -> list[str]:
+    """Return the encrypted files that a key does not open."""
+    return [file for file in encrypted(files) if decrypted(files[file], age_key) is None]
+
+
+def decrypted(text: bytes, age_key: str) -> bytes | None:
+    """Return a file in clear; None when the key does not open it."""
+    words = ["decrypt", "--ignore-mac", "--input-type", "yaml", "--output-type", "yaml", "/dev/stdin"]
+    argv: list[str | Path] = [sops_program(), *words]
+    with tempfile.TemporaryDirectory(prefix="labkit-sops-") as home:
+        env = {"PATH": "/usr/bin:/bin", "HOME": home, "SOPS_AGE_KEY": age_key}
+        done = run_program(argv, timeout=_SECONDS, env=env, stdin=text, allowed=range(256))
+    return done.stdout if done.status == 0 else None
+
+
+def _encrypt(text: bytes, recipient: str, rule: str | None) -> bytes:
+    words: list[str | Path] = [sops_program(), "encrypt", "--age", recipient]
+    words += ["--encrypted-regex", rule] if rule else []
+    words += ["--input-type", "yaml", "--output-type", "yaml", "/dev/stdin"]
+    with tempfile.TemporaryDirectory(prefix="labkit-sops-") as home:
+        env = {"PATH": "/usr/bin:/bin", "HOME": home}
+        return run_program(words, timeout=_SECONDS, env=env, stdin=text, cwd=Path(home)).stdout
+
+
+def _trees(text: bytes) -> list[dict[str, Any]]:
+    try:
+        found = manifests.load_all(text.decode("utf-8", "replace"))
+    except yaml.YAMLError:
+        return []
+    return [one for one in found if isinstance(one, dict)]
