@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from labkit.cron import parse_cron
 from labkit.twin.kube.door import ApiError, Event, Object
 
-from .cron import parse_schedule
 from .events import reference
 from .framework import Controller
 from .job import is_over
@@ -72,7 +72,7 @@ class CronJobs(Controller):
 
     def _start_due(self, cron: Object, jobs: list[Object], status: dict[str, Any]) -> float | None:
         try:
-            schedule = parse_schedule(spec_of(cron)["schedule"], spec_of(cron).get("timeZone") or "")
+            schedule = parse_cron(spec_of(cron)["schedule"], spec_of(cron).get("timeZone") or "")
         except (ValueError, KeyError) as error:
             self.events.warning(cron, "UnparseableSchedule", f"unparseable schedule: {error}")
             return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from labkit.twin.controllers.cron import parse_schedule
+from labkit.cron import parse_cron
 from labkit.twin.k3s import places
 from labkit.twin.k3s.crds import SNAPSHOT_FILES
 from labkit.twin.k3s.data import token_hash, write_snapshot
@@ -109,7 +109,7 @@ async def keep_schedule(server: Server) -> None:
     settings = server.settings
     if settings.on("etcd-disable-snapshots"):
         return
-    schedule = parse_schedule(settings.one("etcd-snapshot-schedule-cron", _SCHEDULE))
+    schedule = parse_cron(settings.one("etcd-snapshot-schedule-cron", _SCHEDULE))
     while True:
         now = server.guest.now()
         due = schedule.after(now)

@@ -1,12 +1,9 @@
 """Tables for the rules without I/O: quantities, selectors, tolerations, schedules, names, messages."""
 
-from datetime import UTC, datetime
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.twin.controllers.cron import parse_schedule
 from labkit.twin.controllers.fit import matches_node, tolerates
 from labkit.twin.controllers.job import parse_indexes, write_indexes
 from labkit.twin.controllers.loadbalancer import expand
@@ -102,39 +99,6 @@ def affinity(*terms):
 )
 def test_matches_node(spec, answer):
     assert matches_node(spec, {"metadata": {"name": "n1", "labels": {"zone": "a"}}}) is answer
-
-
-@pytest.mark.parametrize(
-    ("text", "after", "due"),
-    [
-        ("0 6 * * *", "2026-11-23T05:59:30", "2026-11-23T06:00:00"),
-        ("0 6 * * *", "2026-11-23T06:00:00", "2026-11-24T06:00:00"),
-        ("*/15 * * * *", "2026-11-23T06:01:00", "2026-11-23T06:15:00"),
-        ("@hourly", "2026-12-31T23:30:00", "2027-01-01T00:00:00"),
-        ("0 0 1 jan *", "2026-11-23T00:00:00", "2027-01-01T00:00:00"),
-        ("30 4 * * sun", "2026-11-23T00:00:00", "2026-11-29T04:30:00"),
-        ("0 0 13 * 5", "2026-11-23T00:00:00", "2026-11-27T00:00:00"),
-        ("5,10-12 1 * * 7", "2026-11-29T01:05:00", "2026-11-29T01:10:00"),
-        ("0 0 30 2 *", "2026-11-23T00:00:00", None),
-    ],
-)
-def test_schedule(text, after, due):
-    def moment(said):
-        return datetime.fromisoformat(said).replace(tzinfo=UTC).timestamp()
-
-    assert parse_schedule(text).after(moment(after)) == (due and moment(due))
-
-
-def test_schedule_in_a_zone():
-    start = datetime(2026, 7, 1, tzinfo=UTC).timestamp()
-    due = parse_schedule("0 6 * * *", "Europe/Berlin").after(start)
-    assert datetime.fromtimestamp(due, UTC).hour == 4
-
-
-@pytest.mark.parametrize("text", ["* * * *", "61 * * * *", "x * * * *", "5-2 * * * *"])
-def test_a_bad_schedule_is_refused(text):
-    with pytest.raises(ValueError, match=r"schedule|invalid literal"):
-        parse_schedule(text)
 
 
 @given(st.sets(st.integers(0, 200)))
