@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from labkit.twin.controllers.cron import parse_schedule
+from labkit.cron import parse_cron
 from labkit.twin.controllers.objects import is_deleting, labels_of, name_of, spec_of, status_of
 from labkit.twin.kube import status
 from labkit.twin.kube.door import ApiError, Object
@@ -234,7 +234,7 @@ class Admission:
         if name != name_of(new):
             raise denied(f"job name {name} must be the name of the object, {name_of(new)}")
         try:
-            parse_schedule(str(spec.get("cron", "")))
+            parse_cron(str(spec.get("cron", "")))
         except ValueError as exc:
             raise denied(f"invalid cron format({spec.get('cron')}): {exc}") from exc
         if int(spec.get("retain") or 0) > self.hub.settings.number("recurring-job-max-retention"):
