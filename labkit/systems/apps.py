@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from labkit.errors import LabError
 from labkit.facts.apps import AppFacts, ClaimRow, ConfigRow
-from labkit.facts.flux import NAMESPACE
+from labkit.facts.flux import NAMESPACE, Workload
 from labkit.lab import Lab
 from labkit.lab.apprender import render_secret
 from labkit.lab.apps import AppSpec
@@ -197,14 +197,20 @@ def _wait_for_workload(access: Access, cluster: Cluster, identity: str, step: St
     def probe() -> bool | None:
         rows = ask_patiently(lambda: read_workloads(cluster)) or ()
         row = next((one for one in rows if one.id == identity), None)
-        text = "it is not there yet" if row is None else row.problem or f"{row.ready} of {row.wanted} pods are ready"
+        text = "it is not there yet" if row is None else _state(row)
         if text != seen[0]:
             seen[0] = text
-            step.say(f"{identity}: {text}")
+            step.say(text)
         return True if row is not None and row.is_ready else None
 
     access.wait(probe, what=identity, deadline=_ROLLOUT_DEADLINE, every=2.0, last=lambda: seen[0],
                 causes="mend what its pods say, in Git, and push")  # fmt: skip
+
+
+def _state(row: Workload) -> str:
+    if not row.current:
+        return "its pods are being replaced"
+    return row.problem or f"{row.ready} of {row.wanted} pods are ready"
 
 
 def _apply_restart(lab: Lab, access: Access, change: Change, step: Step) -> str:

@@ -75,7 +75,7 @@ def _ask(context: ssl.SSLContext, host: str, there: tuple[str, int], path: str) 
         try:
             stream = answer.extensions.get("network_stream")
             secure = stream.get_extra_info("ssl_object") if stream is not None else None
-            expires, issuer = _certificate(secure.getpeercert(binary_form=True) if secure is not None else b"")
+            expires, issuer = _certificate(secure.getpeercert(True) if secure is not None else b"")
             said = _beginning(answer) if answer.headers.get("content-type", "").startswith("text/plain") else ""
         finally:
             answer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -71,22 +72,39 @@ class Watch:
     cause: Cause | None = None
 
     def look(self, facts: FluxFacts) -> None:
-        """Tell what changed since the last look."""
+        """Tell what changed since the last look; what was ready before, and another try of what failed, are no news."""
+        first = not self.seen
         for depth, one in chain_order(facts.objects):
             text = show_condition(one)
-            if self.seen.get(one.id) != text:
+            if (is_trying(one) or one.condition("Ready") is None) and not one.suspended and not one.static:
+                continue
+            if steady(self.seen.get(one.id, "")) != steady(text):
                 self.seen[one.id] = text
                 self.moved = self.clock()
-                revision = f" ({short_revision(one.applied or one.artifact)})" if text == "ready" else ""
-                self.step.say(f"{'  ' * depth}{one.kind} {one.name}: {text}{revision}")
+                if not (first and one.is_ready):
+                    self._tell(depth, one, text)
+
+    def _tell(self, depth: int, one: FluxObject, text: str) -> None:
+        revision = short_revision(one.applied or one.artifact) if text == "ready" else ""
+        self.step.say(f"{'  ' * depth}{one.kind} {one.name}: {text}{f' at {revision}' if revision else ''}")
 
     def stuck(self, found: Iterable[Cause]) -> Cause | None:
         """Return a cause that has stayed too long while nothing moved."""
         real = next((one for one in found if one.condition not in ("waits", "suspended")), None)
-        if real is not None and self.cause is not None and real.object == self.cause.object:
-            return real if self.clock() - self.moved > PATIENCE else None
-        self.cause = real
-        return None
+        if real is not None:
+            self.cause = real
+        return self.cause if self.clock() - self.moved > PATIENCE else None
+
+
+def is_trying(one: FluxObject) -> bool:
+    """Tell whether Flux is at work on an object, so that its condition says nothing yet."""
+    ready = one.condition("Ready")
+    return not one.suspended and ready is not None and ready.status == "Unknown"
+
+
+def steady(text: str) -> str:
+    """Take durations and counts out of a message: it says the same with others."""
+    return re.sub(r"\d+(\.\d+)?(ms|s|m|h)?", "#", text)
 
 
 def short_revision(revision: str) -> str:
@@ -174,16 +192,15 @@ def wait_for_chain(
         if goal.waits_for(facts) == []:
             return facts
         if stuck := watch.stuck(causes(facts)):
-            raise _failed(stuck.object, facts, goal)
+            raise _failed(stuck, facts, goal)
         return None
 
     try:
         return access.wait(probe, what="Flux's chain", deadline=deadline, every=2.0, last=lambda: _last(watch))
     except StepFailed as exc:
-        found = next(iter(causes(last[0])), None) if last else None
-        if found is None or found.object in exc.message:
+        if watch.cause is None or exc.message.startswith("Flux is stuck"):
             raise
-        raise _failed(found.object, last[0], goal) from exc
+        raise _failed(watch.cause, last[0], goal) from exc
 
 
 def _last(watch: Watch) -> str:
@@ -191,15 +208,15 @@ def _last(watch: Watch) -> str:
     return "; ".join(waiting[:5]) or "no object of Flux"
 
 
-def _failed(identity: str, facts: FluxFacts, goal: Goal) -> StepFailed:
+def _failed(seen: Cause, facts: FluxFacts, goal: Goal) -> StepFailed:
     """Say the cause; a build that fails has its place in the files that were read from Git."""
     try:
         git = goal.explain()
     except LabError:
         git = None  # Git may be what is down: the cause says so, without places
     found = causes(facts, git.places() if git is not None else {})
-    cause = next(one for one in found if one.object == identity)
-    kind, _, name = identity.partition("/")
+    cause = next((one for one in found if one.object == seen.object), seen)
+    kind, _, name = cause.object.partition("/")
     build = git.build(name) if git is not None and kind == "Kustomization" else None
     problems = [f"\n  in Git: {one.file}:{one.line}: {one.message}" for one in (build.problems if build else ())]
     return StepFailed(f"Flux is stuck; the deepest cause is {cause}{''.join(problems[:3])}", next_step=cause.remedy)

@@ -29,7 +29,7 @@ def parse_object(item: Mapping[str, Any], kind: str) -> FluxObject:
         observed=int(status.get("observedGeneration") or 0),
         conditions=parse_conditions(status),
         artifact=str((status.get("artifact") or {}).get("revision") or ""),
-        applied=str(status.get("lastAppliedRevision") or ""),
+        applied=str(status.get("lastAppliedRevision") or _deployed(status)),
         attempted=str(status.get("lastAttemptedRevision") or ""),
         handled=str(status.get("lastHandledReconcileAt") or ""),
         source=_source(kind, spec, space),
@@ -52,6 +52,12 @@ def parse_conditions(status: Mapping[str, Any]) -> tuple[Condition, ...]:
                   message=str(c.get("message") or ""))
         for c in status.get("conditions") or ()
     )  # fmt: skip
+
+
+def _deployed(status: Mapping[str, Any]) -> str:
+    """The chart version that a HelmRelease runs."""
+    newest = next(iter(status.get("history") or ()), {})
+    return str(newest.get("chartVersion") or "") if newest.get("status") == "deployed" else ""
 
 
 def _fields(metadata: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
