@@ -21,7 +21,7 @@ from labkit.twin.longhorn.hub import Hub, is_attached, is_restoring
 from labkit.twin.longhorn.images import allocated
 from labkit.twin.longhorn.names import VOLUMES
 
-IDENTITY = "app.json"
+IDENTITY = "state/app.json"  # sorts behind the data, so that the first block stays as it is
 _FIRST, _MORE = 2_300_000, 150_000
 _NAMELESS = ("", "Job")
 """Owners of pods that are no app: what looks at a volume does not begin anything on it."""

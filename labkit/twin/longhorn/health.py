@@ -8,7 +8,7 @@ from labkit.twin.controllers.ages import Ages
 from labkit.twin.controllers.objects import is_deleting, name_of, spec_of, status_of, uid_of
 from labkit.twin.kube.door import Object
 from labkit.twin.longhorn.disks import disk_id, drop_replica, put_replica
-from labkit.twin.longhorn.hub import Hub, is_attached, is_restore_failed, is_restoring
+from labkit.twin.longhorn.hub import Hub, is_attached, is_restore_failed, is_restoring, owner_of_parts
 from labkit.twin.longhorn.names import ENGINES, NAMESPACE, NODES, REPLICAS, VOLUME_LABEL, VOLUMES, engine_name
 from labkit.twin.longhorn.nodes import spots
 from labkit.twin.longhorn.parts import replica_spec, set_condition
@@ -65,8 +65,9 @@ class Health:
         name = name_of(volume)
         end = self.hub.chance("replica", name)
         spec = replica_spec(volume, engine_name(name), f"{name}-{self.hub.chance('directory', name)}")
-        owner = {"apiVersion": "longhorn.io/v1beta2", "kind": "Volume", "name": name, "uid": uid_of(volume)}
-        return self.hub.create(REPLICAS, f"{name}-r-{end}", spec, labels={VOLUME_LABEL: name}, ownerReferences=[owner])
+        return self.hub.create(
+            REPLICAS, f"{name}-r-{end}", spec, labels={VOLUME_LABEL: name}, ownerReferences=[owner_of_parts(volume)]
+        )
 
     def _schedule(self, volume: Object, replica: Object) -> str:
         """Give a replica its place and put its files there; return why that is not possible."""

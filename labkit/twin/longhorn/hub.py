@@ -18,6 +18,7 @@ from labkit.twin.controllers.objects import (
     spec_of,
     stamp,
     status_of,
+    uid_of,
 )
 from labkit.twin.faults import Faults
 from labkit.twin.kube.door import Clock, Object
@@ -201,7 +202,20 @@ class Hub:
         """Ask for a volume to be attached to a node."""
         ticket = {"id": ident, "type": kind, "nodeID": node, "generation": 0,
                   "parameters": {"disableFrontend": "false" if frontend else "true"}}  # fmt: skip
+        found = self.get(VOLUMES, volume)
+        if found is not None and self.get(ATTACHMENTS, volume) is None:
+            self.make_attachment(found)
         self.patch(ATTACHMENTS, volume, {"spec": {"attachmentTickets": {ident: ticket}}})
+
+    def make_attachment(self, volume: Object) -> None:
+        """Create what holds the tickets of a volume."""
+        name = name_of(volume)
+        self.api.create(ATTACHMENTS, {
+            "apiVersion": VERSION, "kind": "VolumeAttachment",
+            "metadata": {"name": name, "namespace": NAMESPACE, "labels": {VOLUME_LABEL: name},
+                         "ownerReferences": [owner_of_parts(volume)]},
+            "spec": {"volume": name, "attachmentTickets": {}},
+        })  # fmt: skip
 
     def end_ticket(self, volume: str, ident: str) -> None:
         """Withdraw such a wish."""
@@ -217,6 +231,11 @@ class Hub:
             if node in count:
                 count[node] += 1
         return min(sorted(count), key=lambda name: count[name], default="")
+
+
+def owner_of_parts(volume: Object) -> dict[str, Any]:
+    """Return the reference by which a volume's parts belong to it."""
+    return {"apiVersion": VERSION, "kind": "Volume", "name": name_of(volume), "uid": uid_of(volume)}
 
 
 def is_attached(volume: Object) -> bool:

@@ -44,20 +44,43 @@ def install(
         reclaim: its reclaim policy.
     """
     install_crds(api.core, f"longhorn-v{version}", manager="helm")
-    _create(api, "namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    chosen = objects(
+        version, backup_target=backup_target, poll_interval=poll_interval, settings=settings,
+        replicas=replicas, reclaim=reclaim,
+    )  # fmt: skip
+    for resource, body in chosen:
+        _create(api, resource, body)
+
+
+def objects(
+    version: str,
+    *,
+    backup_target: str = "",
+    poll_interval: int = 300,
+    settings: Mapping[str, Any] | None = None,
+    replicas: int = 3,
+    reclaim: str = "Delete",
+) -> list[tuple[str, Object]]:
+    """Return what `install` creates beside the CRDs, in order, each with its resource."""
     target = {"backup-target": backup_target, "backup-target-credential-secret": "",
               "backupstore-poll-interval": str(poll_interval)}  # fmt: skip
-    _create(api, "configmaps", _config(RESOURCES, "default-resource.yaml", target))
-    _create(api, "configmaps", _config(CHOSEN, "default-setting.yaml", dict(settings or {})))
-    for name, (app, port) in _SERVICES.items():
-        spec = {"selector": {"app": app}, "ports": [{"name": "http", "port": port, "targetPort": 8000}]}
-        _create(api, "services", _object("v1", "Service", name, spec))
-    pod = {"containers": [{"name": MANAGER, "image": f"longhornio/{MANAGER}:v{version}"}]}
     labels = {"app": MANAGER}
-    template = {"metadata": {"labels": labels}, "spec": pod}
-    spec = {"selector": {"matchLabels": labels}, "template": template}
-    _create(api, _CLASS, storage_class(replicas, reclaim))
-    _create(api, "daemonsets.apps", _object("apps/v1", "DaemonSet", MANAGER, spec))
+    pod = {"containers": [{"name": MANAGER, "image": f"longhornio/{MANAGER}:v{version}"}]}
+    spec = {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}}
+    services = [
+        ("services", _object("v1", "Service", name, {
+            "selector": {"app": app}, "ports": [{"name": "http", "port": port, "targetPort": 8000}],
+        }))
+        for name, (app, port) in _SERVICES.items()
+    ]  # fmt: skip
+    return [
+        ("namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
+        ("configmaps", _config(RESOURCES, "default-resource.yaml", target)),
+        ("configmaps", _config(CHOSEN, "default-setting.yaml", dict(settings or {}))),
+        *services,
+        (_CLASS, storage_class(replicas, reclaim)),
+        ("daemonsets.apps", _object("apps/v1", "DaemonSet", MANAGER, spec)),
+    ]
 
 
 def storage_class(replicas: int = 3, reclaim: str = "Delete", *, default: bool = True) -> Object:

@@ -9,7 +9,7 @@ from labkit.twin.controllers import Controller
 from labkit.twin.controllers.objects import is_deleting, name_of, spec_of, status_of, uid_of
 from labkit.twin.kube.door import Event, Object
 from labkit.twin.longhorn.health import Health
-from labkit.twin.longhorn.hub import Hub, is_restoring, size_of
+from labkit.twin.longhorn.hub import Hub, is_restoring, owner_of_parts, size_of
 from labkit.twin.longhorn.images import allocated
 from labkit.twin.longhorn.names import (
     ATTACHMENTS,
@@ -18,7 +18,6 @@ from labkit.twin.longhorn.names import (
     NODES,
     REPLICAS,
     SNAPSHOTS,
-    VERSION,
     VOLUME_LABEL,
     VOLUMES,
     engine_name,
@@ -74,11 +73,11 @@ class Volumes(Controller):
         """Make what belongs to a new volume, and its first status."""
         name, restore = name_of(volume), bool(spec_of(volume).get("fromBackup"))
         if self.hub.get(ATTACHMENTS, name) is None:
-            self._make_attachment(volume)
+            self.hub.make_attachment(volume)
         if self.hub.engine(name) is None:
             labels = {VOLUME_LABEL: name}
             self.hub.create(ENGINES, engine_name(name), engine_spec(volume), labels=labels, ownerReferences=[
-                _owner(volume)
+                owner_of_parts(volume)
             ])  # fmt: skip
         conditions = set_condition(None, "Scheduled", "True", self.now())
         conditions = set_condition(conditions, "Restore", "False", self.now())
@@ -95,21 +94,12 @@ class Volumes(Controller):
         })  # fmt: skip
         self.health.place(self.hub.get(VOLUMES, name) or volume)
 
-    def _make_attachment(self, volume: Object) -> None:
-        name = name_of(volume)
-        self.api.create(ATTACHMENTS, {
-            "apiVersion": VERSION, "kind": "VolumeAttachment",
-            "metadata": {"name": name, "namespace": NAMESPACE, "labels": {VOLUME_LABEL: name},
-                         "ownerReferences": [_owner(volume)]},
-            "spec": {"volume": name, "attachmentTickets": {}},
-        })  # fmt: skip
-
     def _follow_tickets(self, volume: Object) -> Object:
         """Take the node from the tickets, and tell each whether it is served."""
         name = name_of(volume)
         found = self.hub.get(ATTACHMENTS, name)
         if found is None:
-            self._make_attachment(volume)
+            self.hub.make_attachment(volume)
             return volume
         tickets: dict[str, Any] = spec_of(found).get("attachmentTickets") or {}
         node = self._choose(volume, tickets)
@@ -231,7 +221,3 @@ class Volumes(Controller):
         left = self.hub.get(resource, name_of(obj))
         if left is not None:
             self.hub.let_go(resource, left)
-
-
-def _owner(volume: Object) -> dict[str, Any]:
-    return {"apiVersion": VERSION, "kind": "Volume", "name": name_of(volume), "uid": uid_of(volume)}

@@ -71,10 +71,10 @@ class Lab:
         return self.hub.replicas(volume)
 
     def make(self, name: str, **spec: Any) -> Object:
-        spec = {"size": str(64 << 20), "numberOfReplicas": 3, "frontend": "blockdev", **spec}
+        given = {"size": str(64 << 20), "numberOfReplicas": 3, "frontend": "blockdev", **spec}
         return self.api.create("volumes.longhorn.io", {  # type: ignore[no-any-return]
-            "apiVersion": "longhorn.io/v1beta2", "kind": "Volume", "spec": {k: v for k, v in spec.items() if v is not None},
-            "metadata": {"name": name, "namespace": NAMESPACE},
+            "apiVersion": "longhorn.io/v1beta2", "kind": "Volume", "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {key: value for key, value in given.items() if value is not None},
         })  # fmt: skip
 
     async def app(self, name: str, *, claim: dict[str, Any] | None = None, labels: dict[str, str] | None = None) -> str:
