@@ -29,7 +29,7 @@ def describe_event(event: Event) -> str:
     if what in {"step", "change done", "change failed"}:
         text = {"step": event["text"], "change done": "done", "change failed": f"FAILED: {event['text']}"}[what]
         return f"{_sign(event)} {_target(event)}: {text}"
-    if what == "finding":
+    if what == "finding" and event["severity"] != "error":  # those come once more, as what the run ends with
         return f"{event['severity']}: {Finding.model_validate(event)}"
     if what == "planned again":
         return f"planned again: {counted(len(event['changes']), 'change')} left"
@@ -121,7 +121,7 @@ def _target(event: Event) -> str:
 
 
 def _style(event: Event) -> str:
-    if event["event"] == "change failed" or event.get("severity") == "error":
+    if event["event"] == "change failed":
         return "red"
     if event["event"] == "change done":
         return "green"

@@ -10,3 +10,8 @@ class SocketKernelManager(AsyncKernelManager):
 
     def __init__(self, **options: object) -> None:
         super().__init__(**{"transport": "ipc", **options})
+
+    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+        """Return the command; what the kernel says of its own end is no news to whoever runs a runbook."""
+        words: list[str] = super().format_kernel_cmd([*(extra_arguments or []), "--log-level=CRITICAL"])
+        return words

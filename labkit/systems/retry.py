@@ -12,6 +12,7 @@ from labkit.systems.access import Clock
 
 T = TypeVar("T")
 
+_OWN_PACE = 5.0  # real seconds: a busy machine of ours does not become quicker with the twin's time
 set_on_retry_hooks([])  # a retry is told by the step that makes it, not by a log line in a notebook
 
 
@@ -30,7 +31,7 @@ def retry(
         once: what to try; must be safe to repeat.
         on: what means "again".
         clock: the time of the lab.
-        deadline: lab seconds after which no new attempt is made.
+        deadline: lab seconds after which no new attempt is made; with `attempts`, five real seconds at least.
         pause: lab seconds before the second attempt; they grow up to five times of it.
         attempts: at most so many attempts.
     """
@@ -38,7 +39,7 @@ def retry(
     for attempt in stamina.retry_context(
         on=on,
         attempts=attempts,
-        timeout=deadline * clock.scale,
+        timeout=deadline * clock.scale if attempts is None else max(deadline * clock.scale, _OWN_PACE),
         wait_initial=unit,
         wait_max=5 * unit,
         wait_jitter=unit / 4,

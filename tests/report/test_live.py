@@ -23,6 +23,16 @@ EVENTS = (
     {"event": "change done", "change": "vm/alpha/create", "action": "create", "text": ""},
     {"event": "change failed", "change": "vm/beta/create", "action": "create", "text": "no [room] left"},
     {"event": "planned again", "changes": ["vm/beta/create"]},
+    {"event": "finding", "id": "x", "severity": "error", "subject": "beta", "expected": "it", "got": "none"},
+    {
+        "event": "finding",
+        "id": "y",
+        "severity": "warning",
+        "subject": "one",
+        "expected": "two",
+        "got": "1",
+        "remedy": "wait",
+    },
 )
 
 
@@ -51,7 +61,7 @@ def test_lines_in_a_log(folder: Path) -> None:
     assert "+ vm/alpha: clones a-template\n" in said
     assert "+ vm/alpha: done\n" in said
     assert "+ vm/beta: FAILED: no [room] left\n" in said
-    assert said.endswith("planned again: 1 change left\n")
+    assert said.endswith("planned again: 1 change left\nwarning: one: expected two, got 1; wait\n")
 
 
 def test_without_a_folder_a_plan_is_one_line() -> None:
