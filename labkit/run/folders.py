@@ -30,7 +30,15 @@ def find_input(path: str | Path) -> Path:
         if candidate.is_file():
             return candidate.resolve()
     got = "a folder" if wanted.is_dir() else f"none (looked from {Path.cwd()})"
-    raise InputError([Mistake(str(path), 0, 0, "", "a file, here or in a folder above", got)])
+    copy = f"begin with a copy of {_example()}" if wanted.name == "lab.yaml" else ""
+    raise InputError([Mistake(str(path), 0, 0, "", "a file, here or in a folder above", got)], next_step=copy)
+
+
+def _example() -> Path:
+    """Return the lab file that came with labkit: in the wheel, or in the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    shipped = package / "share" / "parameters" / "lab.yaml"
+    return shipped if shipped.exists() else package.parent / "parameters" / "lab.yaml"
 
 
 def outputs_root(near: Path) -> Path:

@@ -70,9 +70,9 @@ def rehearse(
         tell: is called with each runbook's name before it starts; returns who listens to its journal.
     """
     lab = load_lab(lab_file)
-    folder = new_run_folder("rehearsal", near=lab_file)
-    rehearsal = Rehearsal(lab.name, folder)
     with open_twin(lab_file, faults=faults, seed=seed, scale=scale) as twin, ThreadPoolExecutor(1) as exporter:
+        folder = new_run_folder("rehearsal", near=lab_file)
+        rehearsal = Rehearsal(lab.name, folder)
         pages: list[Future[Path]] = []
         for name in list_notebooks():
             ending = _run_one(name, lab_file, folder / name, twin, tell(name))

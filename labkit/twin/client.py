@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -160,6 +161,8 @@ def start_twin(
     parent: int | None = None,
     proxmox: Version = "9.1",
     nas: NasVersion = "25.10",
+    repo: str = "",
+    repo_branch: str = "",
 ) -> TwinHandle:
     """Start a twin and wait until it is ready.
 
@@ -173,13 +176,16 @@ def start_twin(
         parent: a process with whose end the twin ends.
         proxmox: the version of Proxmox that it is.
         nas: the version of TrueNAS.
+        repo: the path or URL of a repository that it serves a copy of; the example repository when empty.
+        repo_branch: the branch of it; its current one when empty.
 
     Raises:
         InputError: when the lab file or a fault is wrong.
-        SystemDown: when it does not come up; the text has the end of its log.
+        SystemDown: when it is not installed or does not come up; the text has the end of its log.
     """
     for name in faults:
         parse_fault(name)  # told before anything is made
+    _check_installed()
     folder = make_folder(state or Path(tempfile.mkdtemp(prefix="labkit-twin-")))
     (folder / TWIN).unlink(missing_ok=True)
     (folder / LOG).unlink(missing_ok=True)
@@ -188,6 +194,7 @@ def start_twin(
     words += [word for name in faults for word in ("--fault", name)]
     words += [] if parent is None else ["--parent", str(parent)]
     words += ["--temporary"] if state is None else []
+    words += ["--repo", repo, "--repo-branch", repo_branch] if repo else []
     process = start_program(words, log=folder / LOG)
     try:
         return TwinHandle(folder, _wait(folder, process), process)
@@ -195,6 +202,14 @@ def start_twin(
         if state is None:
             shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _check_installed() -> None:
+    if importlib.util.find_spec("fakepve") is None:
+        raise SystemDown(
+            "twin: expected the programs that it is made of, got no fakepve",
+            next_step="pip install 'labkit[twin]', or in a checkout: pip install -e '.[twin]'",
+        )
 
 
 def _wait(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:

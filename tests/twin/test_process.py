@@ -151,6 +151,15 @@ def test_a_temporary_folder_goes_with_the_twin_however_it_ends(
     assert not list(tmp_path.glob("labkit-twin-*"))
 
 
+def test_a_twin_that_is_not_installed_is_told_with_the_way_to_it(
+    lab_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(SystemDown, match=r"pip install 'labkit\[twin\]'"):
+        start_twin(lab_file, state=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unknown_fault_is_told(twin: TwinHandle, lab_file: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="template-locked"):
         start_twin(lab_file, state=tmp_path, faults=["templates-locked"])
