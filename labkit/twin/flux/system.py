@@ -115,6 +115,8 @@ class GitOps:
         write_whole(place / _PINNED, known_hosts_line(self._remote, self._server.public_host_key))
         if self._source:
             await self.prepare()
+        elif self.world.options.scenario == "flux":
+            self._made = asyncio.create_task(self._make())  # while the cluster comes up
         await self.settle()
 
     async def stop(self) -> None:

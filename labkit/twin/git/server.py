@@ -94,6 +94,8 @@ class GitServer:
             process.exit(await self._serve(process))
         except (asyncio.CancelledError, asyncssh.Error, OSError, EOFError):
             process.close()
+        finally:
+            await process.wait_closed()  # else what joined it to git is never waited for
 
     async def _serve(self, process: asyncssh.SSHServerProcess[bytes]) -> int:
         words = shlex.split(process.command or "")

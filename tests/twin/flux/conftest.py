@@ -14,14 +14,16 @@ from typing import Any
 
 import pytest
 
+from labkit.process import run_program
+from labkit.secrets import sops_program
 from labkit.twin import flux
+from labkit.twin.clock import TwinClock
 from labkit.twin.controllers import Kubelets, LivingNode, start
 from labkit.twin.faults import Faults
 from labkit.twin.flux.surroundings import Surroundings
 from labkit.twin.git import Bare, GitServer
 from labkit.twin.git.client import git, known_hosts_line, parse_url
 from labkit.twin.kube import crd_files
-from labkit.twin.kube.clock import WallClock
 from labkit.twin.kube.crds import new_core
 from labkit.twin.kube.door import Object
 from labkit.twin.kube.local import LocalApi
@@ -40,7 +42,7 @@ class Lab:
     """What a test holds: the API, the Git host, the surroundings of Flux."""
 
     api: LocalApi
-    clock: WallClock
+    clock: TwinClock
     around: Surroundings
     server: GitServer
     bare: Bare
@@ -71,13 +73,19 @@ class Lab:
         """Wait until Kustomizations have applied a commit."""
         for name in names:
             await self.until(
-                lambda name=name: self.ready(KUSTOMIZATION, name)[:2] == ("True", "ReconciliationSucceeded")
-                and str((self.get(KUSTOMIZATION, name) or {})["status"]["lastAppliedRevision"]).endswith(commit)
+                lambda name=name: (
+                    self.ready(KUSTOMIZATION, name)[:2] == ("True", "ReconciliationSucceeded")
+                    and str((self.get(KUSTOMIZATION, name) or {})["status"]["lastAppliedRevision"]).endswith(commit)
+                )
             )
 
-    async def fails(self, resource: str, name: str, reason: str) -> str:
-        await self.until(lambda: self.ready(resource, name)[:2] == ("False", reason))
-        return self.ready(resource, name)[2]
+    async def fails(self, resource: str, name: str, reason: str, said: str = "", namespace: str = "flux-system") -> str:
+        """Wait until an object is not Ready for a reason, with these words, and return all of them."""
+        seen = await self.until(
+            lambda: (found := self.ready(resource, name, namespace))[:2] == ("False", reason)
+            and said in found[2] and found[2]
+        )  # fmt: skip
+        return str(seen)
 
     def request(self, resource: str, name: str, value: str, namespace: str = "flux-system") -> None:
         note = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": value}}}
@@ -141,6 +149,13 @@ def config_map(name: str, **data: str) -> str:
     return f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: default\ndata:\n{lines}"
 
 
+def encrypt(text: str, recipient: str, kind: str) -> str:
+    """Encrypt with the real sops; of YAML only what Secrets hide."""
+    only = ["--encrypted-regex", "^(data|stringData)$"] if kind == "yaml" else []
+    words = [sops_program(), "encrypt", "--age", recipient, *only, "--input-type", kind, "--output-type", kind]
+    return run_program([*words, "/dev/stdin"], timeout=60, stdin=text.encode()).text
+
+
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     @asynccontextmanager
@@ -155,7 +170,7 @@ def lab(tmp_path: Path) -> Iterator[Callable[..., Any]]:
         server = GitServer(
             folder, "/somebody/homelab.git", keys=[ssh_public_key(KEY)], host_key=HOST, log=tmp_path / "git.log"
         )
-        clock = WallClock(scale)
+        clock = TwinClock(scale)
         api = LocalApi(new_core(clock))
         crd_files.install(api.core, "flux")
         remote = parse_url(URL)
