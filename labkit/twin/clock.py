@@ -9,7 +9,7 @@ import time
 class TwinClock:
     """One twin second takes `scale` real seconds; dates are those of the wall, as certificates need them."""
 
-    def __init__(self, scale: float) -> None:
+    def __init__(self, scale: float = 1.0) -> None:
         self.scale = scale
 
     def now(self) -> float:

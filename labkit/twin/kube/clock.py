@@ -1,25 +1,8 @@
-"""Time as the API writes it, and the clock that is the wall's."""
+"""Time as the API writes it."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from datetime import UTC, datetime
-
-
-class WallClock:
-    """A clock that follows the wall; `scale` is real seconds per twin second."""
-
-    def __init__(self, scale: float = 1.0) -> None:
-        self.scale = scale
-
-    def now(self) -> float:
-        """Return seconds since the epoch."""
-        return time.time()
-
-    async def sleep(self, seconds: float) -> None:
-        """Sleep that many twin seconds."""
-        await asyncio.sleep(seconds * self.scale)
 
 
 def stamp(seconds: float) -> str:

@@ -7,9 +7,10 @@ import uuid
 from ipaddress import IPv4Network
 from typing import Any
 
+from labkit.twin.clock import TwinClock
 from labkit.twin.kube import custom, status
 from labkit.twin.kube.admission import Admission
-from labkit.twin.kube.clock import WallClock, stamp
+from labkit.twin.kube.clock import stamp
 from labkit.twin.kube.clone import clone
 from labkit.twin.kube.decode import Decoder
 from labkit.twin.kube.defaults import apply_defaults
@@ -47,7 +48,7 @@ class Core:
         service_cidr: str = "10.43.0.0/16",
         history: int = 5000,
     ) -> None:
-        self.clock: Clock = clock or WallClock()
+        self.clock: Clock = clock or TwinClock()
         self.registry = Registry()
         self.store = Store(history=history)
         self.dice = random.Random(seed)  # noqa: S311 - names, not secrets

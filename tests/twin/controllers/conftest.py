@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from labkit.twin.clock import TwinClock
 from labkit.twin.controllers import AddressPool, Behaviours, Kubelets, LivingNode, LocalPath, start
-from labkit.twin.kube.clock import WallClock
 from labkit.twin.kube.crds import new_core
 from labkit.twin.kube.door import Object
 from labkit.twin.kube.local import LocalApi
@@ -24,7 +24,7 @@ class Cluster:
     """What a test holds of a cluster."""
 
     api: LocalApi
-    clock: WallClock
+    clock: TwinClock
     kubelets: Kubelets | None = None
     nodes: dict[str, LivingNode] = field(default_factory=dict)
 
@@ -80,7 +80,7 @@ def deleted(obj: Object) -> bool:
 @asynccontextmanager
 async def running(nodes: int = 0, *, scale: float = SCALE, **options: Any) -> AsyncIterator[Cluster]:
     """Run the controllers; with nodes also the scheduler and the kubelets."""
-    clock = WallClock(scale)
+    clock = TwinClock(scale)
     api = LocalApi(new_core(clock))
     cluster = Cluster(api, clock)
     if nodes or options.pop("living", False):

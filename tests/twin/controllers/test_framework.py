@@ -3,8 +3,8 @@
 import asyncio
 import logging
 
+from labkit.twin.clock import TwinClock
 from labkit.twin.controllers import Controller, launch
-from labkit.twin.kube.clock import WallClock
 from labkit.twin.kube.crds import new_core
 from labkit.twin.kube.local import LocalApi
 
@@ -32,7 +32,7 @@ def config(name, **data):
 
 def play(reconciler, act, scale=0.001):
     async def go():
-        clock = WallClock(scale)
+        clock = TwinClock(scale)
         api = LocalApi(new_core(clock))
         probe = Probe(api, clock, reconciler)
         tasks = launch(api, [probe])

@@ -17,8 +17,8 @@ from typing import Any, Self
 import httpx
 import pytest
 
+from labkit.twin.clock import TwinClock
 from labkit.twin.controllers import Kubelets, LivingNode, start
-from labkit.twin.kube.clock import WallClock
 from labkit.twin.kube.server import KubeServer
 
 SCALE = 0.01
@@ -48,7 +48,7 @@ class Running:
         self.loop.close()
 
     async def _start(self) -> None:
-        clock = WallClock(SCALE)
+        clock = TwinClock(SCALE)
         self.server = KubeServer(
             clock=clock, logs=lambda pod, container: f"{pod['metadata']['name']} {container}\n" * 3
         )

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from labkit.twin import controllers
+from labkit.twin.clock import TwinClock
 from labkit.twin.controllers import Kubelets, LivingNode
 from labkit.twin.faults import Faults
-from labkit.twin.kube.clock import WallClock
 from labkit.twin.kube.door import Object
 from labkit.twin.kube.server import KubeServer
 from labkit.twin.longhorn import Hub, Longhorn, LonghornProvisioner, install, start
@@ -33,7 +33,7 @@ class Lab:
 
     server: KubeServer
     longhorn: Longhorn
-    clock: WallClock
+    clock: TwinClock
     nas: Exports
     faults: Faults
     disks: FolderDisks
@@ -155,7 +155,7 @@ async def running(
     folder: Path, *, nodes: int = 3, zones: tuple[str, ...] = (), version: str = "1.10.2", url: str = URL, **more: Any
 ) -> AsyncIterator[Lab]:
     """Run a cluster of some nodes with Longhorn in it."""
-    clock, faults = WallClock(SCALE), Faults()
+    clock, faults = TwinClock(SCALE), Faults()
     server = KubeServer(clock=clock)
     kubelets = Kubelets(server.door, clock)
     nas = Exports(folder / "nas", [URL], faults, clock)
