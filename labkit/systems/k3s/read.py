@@ -18,6 +18,7 @@ from labkit.systems.access import Access
 from labkit.systems.guests import lab_token
 from labkit.systems.k3s.cluster import ask_servers, note_credentials, open_cluster
 from labkit.systems.k3s.kubeconfig import compare, expiry, fingerprint
+from labkit.systems.k3s.vip import is_vip_taken, vip_answers
 from labkit.systems.kubernetes import Cluster, Credentials, KubeError
 
 LONGHORN = "/apis/longhorn.io/v1beta2"
@@ -33,14 +34,14 @@ def read_k3s(lab: Lab, access: Access) -> K3sFacts:
             return _read_at(lab, access, machine, credentials)
         except LabError as exc:
             problem = exc.message
-    return K3sFacts(problem=problem, read_at=now)
+    return K3sFacts(problem=problem, vip=is_vip_taken(lab, access), read_at=now)
 
 
 def _read_at(lab: Lab, access: Access, machine: Machine, credentials: Credentials) -> K3sFacts:
     with Cluster(access, [str(machine.address)], credentials) as cluster:
         nodes = [parse_node(item) for item in cluster.items("/api/v1/nodes")]
         note_credentials(lab, access, credentials)
-        vip = _vip_answers(lab, access, credentials)
+        vip = vip_answers(lab, access, credentials)
         return K3sFacts(
             up=True,
             server=machine.name,
@@ -124,12 +125,12 @@ def parse_pod(
     namespace, labels = metadata.get("namespace", ""), metadata.get("labels") or {}
     owners = metadata.get("ownerReferences") or ()
     owner = next((str(one["kind"]) for one in owners if one.get("controller")), "")
-    matching = (
+    matching = [
         str(budget["metadata"]["name"])
         for budget in budgets
         if budget["metadata"].get("namespace") == namespace
         and matches((budget.get("spec") or {}).get("selector"), labels)
-    )
+    ]
     return PodRow(namespace=namespace, name=metadata.get("name", ""), node="" if node == "<none>" else node,
                   status=status, ready=ready, owner=owner, budgets=tuple(matching))  # fmt: skip
 
@@ -171,20 +172,6 @@ def read_volumes(cluster: Cluster) -> tuple[VolumeRow, ...] | None:
         )
         for volume in volumes
     )
-
-
-def _vip_answers(lab: Lab, access: Access, credentials: Credentials) -> bool:
-    """Whether the lab's virtual address answers as this cluster."""
-    if lab.network.vip is None:
-        return False
-    try:
-        with Cluster(access, [str(lab.network.vip)], credentials) as cluster:
-            cluster.request("GET", "/readyz", accept="*/*", timeout=5.0)
-    except SystemDown:
-        return False
-    except KubeError:
-        return True
-    return True
 
 
 def read_door(lab: Lab, access: Access) -> DoorFacts:

@@ -11,11 +11,12 @@ from typing import Any, Literal
 from labkit.twin.kube.door import Object
 
 ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
+_write = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def dump(value: Any) -> bytes:
     """Encode as compact JSON."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    return _write(value).encode()
 
 
 class Record:
