@@ -81,9 +81,11 @@ def _condition(kind: str, status: str = "True", **more: str) -> dict[str, Any]:
 
 def _pod(number: int) -> dict[str, Any]:
     app, node = f"app-{number // 3}", number % NODES
-    fields: dict[str, Any] = {"f:metadata": {"f:generateName": {}, "f:labels": {".": {}, f"f:{_LABEL}": {}, "f:pod-template-hash": {}},
-                             "f:ownerReferences": {".": {}}},
-              "f:spec": {"f:containers": {"f:image": {}, "f:name": {}}, "f:restartPolicy": {}}}  # fmt: skip
+    labels = {".": {}, f"f:{_LABEL}": {}, "f:pod-template-hash": {}}
+    fields: dict[str, Any] = {
+        "f:metadata": {"f:generateName": {}, "f:labels": labels, "f:ownerReferences": {".": {}}},
+        "f:spec": {"f:containers": {"f:image": {}, "f:name": {}}, "f:restartPolicy": {}},
+    }
     meta = {
         "name": f"{app}-5d4f6c7b8-{number:05x}", "generateName": f"{app}-5d4f6c7b8-",
         "namespace": f"team-{number % NAMESPACES}", "labels": {_LABEL: app, "pod-template-hash": "5d4f6c7b8"},
