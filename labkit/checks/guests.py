@@ -10,6 +10,7 @@ from labkit.facts.guests import Guest, GuestFacts, TokenForm, TokenState
 from labkit.facts.k3s import K3sFacts
 from labkit.lab import Lab, Machine
 from labkit.lab.addresses import address_clashes
+from labkit.lab.kubevip import deploys_kube_vip
 from labkit.plan import Finding
 
 ARCHITECTURES = ("x86_64", "aarch64")
@@ -41,7 +42,7 @@ def guests_are_fit(lab: Lab, *, only: Collection[str] = ()) -> Check:
 def check_guests(lab: Lab, facts: GuestFacts, k3s: K3sFacts, only: Collection[str] = ()) -> Iterator[Finding]:
     """Say what keeps k3s from the machines, and what a person should know about them."""
     yield from check_token(lab, facts)
-    yield from check_vip(lab, k3s)
+    yield from check_vip(lab, facts, k3s)
     middle, ca = _middle(facts), cluster_ca(lab, facts, k3s)
     for machine in lab.machines:
         if only and machine.name not in only:
@@ -71,17 +72,32 @@ def check_token(lab: Lab, facts: GuestFacts) -> Iterator[Finding]:
                     "one with white space or quotes", "choose another one before the first server starts")  # fmt: skip
 
 
-def check_vip(lab: Lab, k3s: K3sFacts) -> Iterator[Finding]:
-    """Say when the virtual address is taken by someone else, or not served."""
+def check_vip(lab: Lab, facts: GuestFacts, k3s: K3sFacts) -> Iterator[Finding]:
+    """Say when the virtual address is taken by someone else, is not served, or is still served though not wanted."""
+    deployed = [guest.name for guest in facts.guests if guest.kube_vip is not None]
     if lab.network.vip is None:
+        if deployed:
+            yield warning("k3s.vip", "kube-vip", "none: the lab file has no network.vip",
+                          f"its manifest on {', '.join(deployed)}", _NO_VIP)  # fmt: skip
         return
     subject = f"address {lab.network.vip}"
     if k3s.up and not k3s.vip:
-        yield warning("k3s.vip", subject, "the API of the cluster at network.vip", "no answer, or another's",
-                      "install kube-vip; until then nodes and kubeconfig use the servers' own addresses")  # fmt: skip
-    elif k3s.vip and not k3s.up:
+        ours = deploys_kube_vip(lab)
+        make = info if ours and not deployed else warning
+        remedy = "bootstrap-k3s deploys kube-vip" if ours and not deployed else _SILENT_VIP
+        yield make("k3s.vip", subject, "the API of the cluster at network.vip", "no answer, or another's",
+                   remedy if ours else "see to what serves it; until then the servers' own addresses are used",
+                   )  # fmt: skip
+    elif k3s.vip and not k3s.up and not any(guest.server_db for guest in facts.guests):
         yield error("k3s.vip", subject, "nobody at network.vip before the cluster is there", "an answer on port 6443",
                     "choose another virtual address")  # fmt: skip
+
+
+_NO_VIP = (
+    "write network.vip back, or let it go: kubectl -n kube-system delete daemonset kube-vip, "
+    "then remove /var/lib/rancher/k3s/server/manifests/kube-vip.yaml there"
+)
+_SILENT_VIP = "look at `kubectl -n kube-system logs daemonset/kube-vip`: its interface, and whether the address is free"
 
 
 def _check_reachable(machine: Machine, guest: Guest, k3s: K3sFacts) -> Iterator[Finding]:

@@ -33,6 +33,16 @@ class TokenForm(StrEnum):
     MISSING = "missing"
 
 
+class VipManifest(Fact):
+    """The manifest of kube-vip on a server; empty texts for what is not in it."""
+
+    address: str = ""
+    interface: str = ""
+    version: str = ""
+    digest: str = ""
+    """A name for all of it: equal for files of equal meaning."""
+
+
 class Guest(Fact):
     """One machine as SSH showed it; everything else is empty when it did not answer."""
 
@@ -61,6 +71,8 @@ class Guest(Fact):
     """TCP ports that something listens on, beyond loopback."""
     addresses: tuple[str, ...] = ()
     """All addresses of the machine."""
+    interfaces: dict[str, str] = Field(default_factory=dict)
+    """The network interface that has each of them."""
     units: dict[str, str] = Field(default_factory=dict)
     """State of the units k3s and k3s-agent: active, activating, inactive, failed."""
     version: str = ""
@@ -74,6 +86,8 @@ class Guest(Fact):
     """Whether there is an etcd database."""
     cluster_ca: str = ""
     """The fingerprint of the CA of the cluster that the machine belongs to, or belonged to."""
+    kube_vip: VipManifest | None = None
+    """The manifest of kube-vip that k3s applies; None without one."""
 
     def unit(self, role: str) -> str:
         """The state of the unit of a role; `inactive` when there is none."""

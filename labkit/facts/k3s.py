@@ -17,6 +17,8 @@ class KubeconfigSeen(Fact):
     state: Literal["unknown", "missing", "current", "stale"] = "unknown"
     expires: datetime | None = None
     """When the client certificate in the local file ends."""
+    server: str = ""
+    """The URL of the API in the local file."""
 
 
 class K3sFacts(Fact):
@@ -32,7 +34,7 @@ class K3sFacts(Fact):
     unhealthy: tuple[str, ...] = ()
     """The parts that /readyz reports as failed."""
     vip: bool = False
-    """Whether the lab's virtual address answers as this cluster."""
+    """Whether the lab's virtual address answers as this cluster; without a cluster, whether it answers at all."""
     nodes: tuple[NodeRow, ...] = ()
     pods: tuple[PodRow, ...] = ()
     budgets: tuple[BudgetRow, ...] = ()

@@ -25,7 +25,9 @@ from labkit.lab.types import (
     GitUrl,
     HostName,
     HostPort,
+    Interface,
     K3sVersion,
+    KubeVip,
     LabelKey,
     LabelValue,
     Memory,
@@ -73,6 +75,8 @@ class NetworkPart(Model):
     """Addresses and ranges (`a-b`) that load balancer services may take; no VM may have one of them."""
     vip: Address | None = None
     """A virtual address of the Kubernetes API (kube-vip); none when absent."""
+    vip_interface: Interface | None = None
+    """The network interface of the servers that takes it; the one that has their address when absent."""
 
     @property
     def ranges(self) -> tuple[tuple[Address, Address], ...]:
@@ -224,7 +228,9 @@ class K3s(Model):
     install: Literal["script", "airgap"] = "script"
     """Whether a guest fetches the installer itself or gets installer and binary from here."""
     airgap_dir: FilePath | None = None
-    """For `install: airgap`: the folder with install.sh, k3s, images and sha256sum-amd64.txt."""
+    """For `install: airgap`: the folder with install.sh, k3s, images (*.tar, *.tar.zst) and sha256sum-amd64.txt."""
+    kube_vip: KubeVip = "v0.8.9"
+    """The version of kube-vip that serves network.vip; none when something else serves it."""
     disable: tuple[Literal["servicelb", "traefik", "local-storage", "metrics-server", "coredns"], ...] = ()
     """Packaged components that k3s leaves out."""
     kubeconfig: FilePath = "~/.kube/config"

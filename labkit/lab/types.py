@@ -177,6 +177,8 @@ Bridge = Annotated[str, Form(r"[A-Za-z][A-Za-z0-9_.-]{0,14}", "the name of a net
 Pool = Annotated[str, Form(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+){0,2}", "the name of a resource pool", "labkit")]
 UserName = Annotated[str, Form(r"[a-z_][a-z0-9_-]{0,31}", "a Linux user name", "ubuntu")]
 K3sVersion = Annotated[str, Form(r"v1\.\d+\.\d+\+k3s\d+", "a k3s version", "v1.33.4+k3s1")]
+KubeVip = Annotated[str, Form(r"v\d+\.\d+\.\d+|none", "a version of kube-vip, or none", "v0.8.9")]
+Interface = Annotated[str, Form(r"[A-Za-z][A-Za-z0-9_.-]{0,14}", "the name of a network interface", "eth0")]
 Cron = Annotated[
     str,
     Form(

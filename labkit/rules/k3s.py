@@ -28,6 +28,7 @@ from labkit.lab.k3sconfig import (
 )
 from labkit.plan import Action, Change, Finding, Plan, Risk
 from labkit.rules.k3s_members import RUNNING, Cluster, Standing, find_cluster, standing
+from labkit.rules.k3s_vip import VirtualAddress
 from labkit.rules.nodework import NODE_OUT
 from labkit.rules.versions import cluster_version, compare_versions
 
@@ -72,6 +73,8 @@ class _Work:
     def __init__(self, lab: Lab, guests: GuestFacts, k3s: K3sFacts, only: tuple[str, ...]) -> None:
         self.lab, self.guests, self.k3s = lab, guests, k3s
         self.cluster: Cluster = find_cluster(lab, guests, k3s)
+        self.vip = VirtualAddress(lab, guests, k3s)
+        self.vip_answers = k3s.vip  # or will, before anyone needs it
         self.version = cluster_version(lab, k3s)
         chosen = [machine for machine in lab.machines if not only or machine.name in only]
         founding = self.cluster.state != "up" and self.cluster.seed not in chosen
@@ -85,22 +88,31 @@ class _Work:
         before = [change.id for change in token]
         servers = [m for m in self._in_order() if m.role == "server"]
         agents = [m for m in self._in_order() if m.role == "agent"]
+        for machine in servers:
+            if self.standing[machine.name] in _NOT_YET:
+                prepared[machine.name] += self.vip.manifests(machine)
         starts = list(self._servers(servers, before, prepared))
         configs = [c for machine in servers for c in self._configure(machine, needs=[s.id for s in starts])]
-        ready = [*before, *(change.id for change in (*starts, *configs))]
+        working = [*starts, *configs]  # its certificate names the address before anything answers there
+        members = [machine for machine in servers if self.standing[machine.name] is Standing.MEMBER]
+        working += [c for m in members for c in self.vip.manifests(m, [change.id for change in working])]
+        waits = list(self.vip.answers([*(c for m in servers for c in prepared[m.name]), *working]))
+        self.vip_answers = self.vip_answers or bool(waits)
+        ready = [*before, *(change.id for change in (*working, *waits))]
         yield from token
         for machine in self.chosen:
             yield from prepared[machine.name]
-        yield from starts
-        yield from configs
+        yield from working
+        yield from waits
         joins = [c for m in agents for c in self._join(m, [*ready, *(change.id for change in prepared[m.name])])]
         yield from joins
         for machine in agents:
             yield from self._configure(machine, needs=ready)
-        yield from self._settle([*starts, *joins])
+        yield from self._settle([*starts, *waits, *joins])
         for machine in self.chosen:
             yield from self._label(machine)
-        yield from self._kubeconfig([change.id for change in starts[:1] if self.cluster.state != "up"])
+        first = [change.id for change in starts[:1] if self.cluster.state != "up"]
+        yield from self._kubeconfig([*first, *(change.id for change in waits)])
 
     def _in_order(self) -> list[Machine]:
         """The seed first: all others join it."""
@@ -160,7 +172,7 @@ class _Work:
 
     def _target(self, machine: Machine) -> str:
         """The API that a machine joins: the seed's; agents take the virtual address when it answers."""
-        if self.k3s.vip and machine.role == "agent":
+        if self.vip_answers and machine.role == "agent":
             return api_url(self.lab.network.vip)
         return api_url(self.cluster.seed.address)
 
@@ -247,17 +259,20 @@ class _Work:
                          before=before, after=after, note="labels and taints of the live node")  # fmt: skip
 
     def _kubeconfig(self, needs: list[str]) -> Iterator[Change]:
-        if self.k3s.kubeconfig.state == "current":
+        seen = self.k3s.kubeconfig
+        server = api_url(self.lab.network.vip if self.vip_answers else self.cluster.seed.address)
+        moves = seen.state == "current" and self.vip_answers and not self.k3s.vip and seen.server != server
+        if seen.state == "current" and not moves:
             return
-        there = self.k3s.kubeconfig.state == "stale"
-        host = self.lab.network.vip if self.k3s.vip else self.cluster.seed.address
+        there = seen.state in ("current", "stale")
+        before: dict[str, Any] = {"server": seen.server} if moves else {"context": "of an older certificate or cluster"}
         yield Change(
             system="k3s",
             kind="kubeconfig",
             target=self.lab.name,
             action=Action.UPDATE if there else Action.CREATE,
-            before={"context": "of an older certificate or cluster"} if there else {},
-            after={"file": self.lab.k3s.kubeconfig, "server": api_url(host)},
+            before=before if there else {},
+            after={"file": self.lab.k3s.kubeconfig, "server": server},
             needs=tuple(needs),
             note="other contexts stay as they are",
         )
@@ -275,6 +290,7 @@ class _Work:
 
 
 _STARTS = (Standing.STOPPED, Standing.WAITING)
+_NOT_YET = (Standing.OUT, Standing.REBUILT, *_STARTS)
 _NOTES = {
     Standing.REBUILT: "the old node is deleted first",
     Standing.STOPPED: "k3s is started",

@@ -17,9 +17,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from labkit.errors import LabError, StepFailed
-from labkit.facts.guests import Guest, GuestFacts, TokenForm, TokenState
+from labkit.facts.guests import Guest, GuestFacts, TokenForm, TokenState, VipManifest
 from labkit.lab import Lab, Machine
 from labkit.lab.k3sconfig import token_form, token_password
+from labkit.lab.kubevip import parse_kube_vip
 from labkit.lab.models import resolve_machine
 from labkit.plan import Change
 from labkit.redaction import remember
@@ -35,6 +36,8 @@ DATABASE = f"{DATA}/server/db/etcd"
 SERVER_CA = f"{DATA}/server/tls/server-ca.crt"
 AGENT_CA = f"{DATA}/agent/server-ca.crt"
 TOKEN = f"{DATA}/server/token"
+MANIFESTS = f"{DATA}/server/manifests"
+KUBE_VIP = f"{MANIFESTS}/kube-vip.yaml"
 _ASKED_FOR = ("open-iscsi", "nfs-common")
 _MODULES_FILE = "/etc/modules-load.d/labkit.conf"
 _SECRET_KEYS = frozenset({"token", "agent-token", "etcd-s3-access-key", "etcd-s3-secret-key", "datastore-endpoint",
@@ -73,10 +76,12 @@ def _read(shell: Shell, token: str | None) -> dict[str, Any]:
     before = time.time()
     clock = shell.read_clock()
     after = time.time()
+    answers: dict[str, Any] = {name: parse(_say(shell, *words)) for name, words, parse in _QUESTIONS}
     return {
         "clock_offset": round(clock - (before + after) / 2, 3),
         "clock_error": round((after - before) / 2, 3),
-        **{name: parse(_say(shell, *words)) for name, words, parse in _QUESTIONS},
+        **answers,
+        "addresses": tuple(answers["interfaces"]),
         **_read_k3s(shell, token),
     }
 
@@ -114,15 +119,15 @@ def _is_loopback(host: str) -> bool:
     return host.startswith(("127.", "[::1]")) or host == "::1"
 
 
-def _addresses(text: str) -> tuple[str, ...]:
-    """The IPv4 addresses of `ip -j addr`, without loopback and those that k3s gives to itself."""
+def _interfaces(text: str) -> dict[str, str]:
+    """Who has each IPv4 address of `ip -j addr`, without loopback and those that k3s gives to itself."""
     try:
         cards = json.loads(text or "[]")
     except ValueError:
-        return ()
+        return {}
     own = (card for card in cards if not re.match(r"lo$|cni|flannel|veth|kube-", str(card.get("ifname", ""))))
-    infos = (info for card in own for info in card.get("addr_info") or ())
-    return tuple(dict.fromkeys(str(info["local"]) for info in infos if info.get("family") == "inet"))
+    pairs = ((card, info) for card in own for info in card.get("addr_info") or ())
+    return {str(info["local"]): str(card["ifname"]) for card, info in pairs if info.get("family") == "inet"}
 
 
 def _units(text: str) -> dict[str, str]:
@@ -135,14 +140,14 @@ _QUESTIONS: tuple[tuple[str, tuple[str, ...], Callable[[str], object]], ...] = (
     ("disk_free", ("df", "-B1", "--output=avail", "/"), _number),
     ("modules", ("lsmod",), _modules),
     ("ports", ("ss", "-Hltn"), _ports),
-    ("addresses", ("ip", "-j", "addr"), _addresses),
+    ("interfaces", ("ip", "-j", "addr"), _interfaces),
     ("units", ("systemctl", "is-active", "k3s", "k3s-agent"), _units),
 )
 
 
 def _read_k3s(shell: Shell, token: str | None) -> dict[str, Any]:
     """What there is of k3s: one question for all files, then only those that are there."""
-    wanted = (PROGRAM, CONFIG, DATABASE, SERVER_CA, AGENT_CA, TOKEN)
+    wanted = (PROGRAM, CONFIG, DATABASE, SERVER_CA, AGENT_CA, TOKEN, KUBE_VIP)
     there = set(_say(shell, "ls", "-d", "--", *wanted, sudo=True).split())
 
     def read(path: str) -> str:
@@ -157,6 +162,7 @@ def _read_k3s(shell: Shell, token: str | None) -> dict[str, Any]:
         "server_token": compare_tokens(read(TOKEN).strip(), token),
         "server_db": DATABASE in there,
         "cluster_ca": fingerprint(read(SERVER_CA) or read(AGENT_CA)),
+        "kube_vip": VipManifest(**parse_kube_vip(read(KUBE_VIP))) if KUBE_VIP in there else None,
     }
 
 

@@ -23,8 +23,8 @@ type-nothing-for-mapping type-list-for-mapping empty-list address-malformed vmid
 template-placeholder storage-name bridge-name vlan-too-high size-without-unit size-wrong-unit
 size-kubernetes-unit size-negative size-no-number cores-zero secret-literal secret-literal-with-colon
 secret-number secret-unknown-scheme secret-nothing-after-scheme secret-token-in-id secret-token-as-text role
-role-unlike vm-name vm-name-too-long k3s-version k3s-component k3s-retention k3s-schedule taint taint-effect
-label-key label-value api-not-https api-no-url api-credentials fingerprint domain git-path git-branch
+role-unlike vm-name vm-name-too-long k3s-version k3s-kube-vip k3s-component k3s-retention k3s-schedule taint
+taint-effect label-key label-value api-not-https api-no-url api-credentials fingerprint domain git-path git-branch
 backup-target-scheme nas-api nas-host user-name several
 """
 

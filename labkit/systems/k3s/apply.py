@@ -19,6 +19,7 @@ from labkit.systems.k3s.join import configure, finish, join
 from labkit.systems.k3s.kubeconfig import store_kubeconfig
 from labkit.systems.k3s.nodes import drain_node, label, remove_node, return_node
 from labkit.systems.k3s.upgrade import save_snapshot, upgrade
+from labkit.systems.k3s.vip import wait_for_vip, write_manifest
 from labkit.systems.k3s.waiting import wait_for_health
 from labkit.systems.kubernetes import Cluster
 
@@ -89,6 +90,9 @@ _APPLY: Mapping[tuple[str, Action], Apply] = {
     ("server", Action.ACT): finish,
     ("agent", Action.ACT): finish,
     ("k3s-config", Action.UPDATE): configure,
+    ("kube-vip", Action.CREATE): write_manifest,
+    ("kube-vip", Action.UPDATE): write_manifest,
+    ("vip", Action.ACT): wait_for_vip,
     ("node", Action.UPDATE): label,
     ("node", Action.DELETE): remove_node,
     ("kubeconfig", Action.CREATE): keep_kubeconfig,

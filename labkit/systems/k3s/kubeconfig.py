@@ -86,10 +86,11 @@ def compare(lab: Lab, access: Access, credentials: Credentials, *, vip: bool) ->
     if seen is None:
         return KubeconfigSeen(state="stale")
     cluster = _entry(document, "clusters", str(_entry(document, "contexts", lab.name).get("cluster") or ""))
-    host = urlsplit(str(cluster.get("server") or "")).hostname
+    server = str(cluster.get("server") or "")
+    host = urlsplit(server).hostname
     good = (str(lab.network.vip),) if vip else api_hosts(lab)
     current = host in good and seen.ca == credentials.ca and is_fresh(seen, credentials)
-    return KubeconfigSeen(state="current" if current else "stale", expires=expiry(seen))
+    return KubeconfigSeen(state="current" if current else "stale", expires=expiry(seen), server=server)
 
 
 def is_fresh(seen: Credentials, offered: Credentials) -> bool:

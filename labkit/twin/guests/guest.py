@@ -75,6 +75,8 @@ class Guest:
         self.modules = set(system.MODULES)
         self.sysctl: dict[str, str] = {}
         self.listening: dict[int, str] = {}
+        self.virtual: set[str] = set()
+        """Addresses that it has beside its own, for a while."""
         self.commands: dict[str, Command] = {}
         self.booted = 0.0
         self.boots = 0

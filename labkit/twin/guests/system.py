@@ -85,7 +85,8 @@ def interfaces(guest: Guest) -> list[dict[str, Any]]:
     if guest.address:
         own = {"ip-address": guest.address, "ip-address-type": "ipv4", "prefix": guest.prefix}
         local = {"ip-address": link_local(guest.mac), "ip-address-type": "ipv6", "prefix": 64}
-        cards[1]["ip-addresses"] = [own, local]
+        more = [{"ip-address": text, "ip-address-type": "ipv4", "prefix": 32} for text in sorted(guest.virtual)]
+        cards[1]["ip-addresses"] = [own, *more, local]
     return cards
 
 

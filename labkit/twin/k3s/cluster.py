@@ -85,6 +85,8 @@ class Cluster:
         """Those that answer requests now."""
         self.hosts: list[str] = []
         """Names and addresses for the certificates of its servers."""
+        self.virtual: set[str] = set()
+        """The addresses of kube-vip at which a server answers now."""
         self._tasks: list[asyncio.Task[None]] = []
 
     @property

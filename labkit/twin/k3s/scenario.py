@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from labkit.lab.k3sconfig import api_url, render_config, wanted_config
+from labkit.lab.kubevip import deploys_kube_vip, render_kube_vip
 from labkit.lab.models import Machine
 from labkit.twin.guests.guest import Guest
 from labkit.twin.k3s import places
@@ -44,6 +45,7 @@ async def build(k3s: K3s, version: str) -> None:
     configs = [render_config(wanted_config(lab, machine, api_url(first.address)), token) for machine, _ in agents]
     coming = zip(agents, configs, strict=True)
     await asyncio.gather(*(_come_up(k3s, guest, machine, config, version) for (machine, guest), config in coming))
+    await _wait_for_virtual(k3s)
     k3s.at_once = False
     _save_snapshots(k3s)
     _keep_kubeconfig(k3s, first)
@@ -62,6 +64,8 @@ async def _come_up(k3s: K3s, guest: Guest, machine: Machine, config: str, versio
     unit = f"/etc/systemd/system/{places.UNITS[role]}.service"
     files.put(f"{unit}.env", "", mode=0o600)
     files.put(unit, unit_text(role, []))
+    if role == "server":
+        _serve_virtual(k3s, guest)
     host = k3s.host(guest)
     host.follow_units()
     await guest.units.start(host.service(role).unit)
@@ -83,6 +87,24 @@ def _furnish(guest: Guest) -> None:
     guest.files.put("/etc/modules-load.d/labkit.conf", "# Kept by labkit: what Longhorn needs.\niscsi_tcp\n")
 
 
+def _serve_virtual(k3s: K3s, guest: Guest) -> None:
+    """Leave the manifest of kube-vip where k3s finds it, in a lab with a virtual address."""
+    lab = k3s.world.lab
+    if deploys_kube_vip(lab):
+        names = {entry["ip-address"]: card["name"] for card in guest.interfaces() for entry in card["ip-addresses"]}
+        interface = lab.network.vip_interface or names.get(guest.address, "")
+        text = render_kube_vip(str(lab.network.vip), lab.k3s.kube_vip, interface)
+        guest.files.put(f"{places.MANIFESTS}/kube-vip.yaml", text, mode=0o600)
+
+
+async def _wait_for_virtual(k3s: K3s) -> None:
+    """Wait until the virtual address of the lab answers."""
+    lab = k3s.world.lab
+    async with asyncio.timeout(_PATIENCE):
+        while deploys_kube_vip(lab) and not (k3s.cluster and str(lab.network.vip) in k3s.cluster.virtual):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 def _save_snapshots(k3s: K3s) -> None:
     """Leave the last scheduled snapshot on every server."""
     moment = k3s.world.clock.now()
@@ -99,7 +121,7 @@ def _keep_kubeconfig(k3s: K3s, first: Machine) -> None:
         return
     document = yaml.safe_load(guest.files.read(places.KUBECONFIG))
     cluster, user = document["clusters"][0], document["users"][0]
-    cluster["cluster"]["server"] = api_url(first.address)
+    cluster["cluster"]["server"] = api_url(lab.network.vip if deploys_kube_vip(lab) else first.address)
     cluster["name"] = user["name"] = lab.name
     document["contexts"] = [{"name": lab.name, "context": {"cluster": lab.name, "user": lab.name}}]
     document["current-context"] = lab.name

@@ -296,9 +296,12 @@ class Server:
                     await door.close()
                     for address in wanted:
                         await door.listen(f"{address}:{places.API_PORT}", self._context(cluster))
-                    shown = wanted
-                await self._sleep(_VIP_EVERY)
+                    cluster.virtual = (cluster.virtual - shown) | wanted
+                    self.guest.virtual = shown = wanted
+                await self._sleep(0.01 if self.system.at_once else _VIP_EVERY)
         finally:
+            cluster.virtual = cluster.virtual - shown
+            self.guest.virtual = set()
             await door.close()
 
     async def _sleep(self, seconds: float) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from labkit.checks.guests import check_guests, guests_are_fit
-from labkit.facts.guests import Guest, GuestFacts
+from labkit.facts.guests import Guest, GuestFacts, VipManifest
 from labkit.facts.k3s import K3sFacts
 from labkit.facts.kubernetes import NodeRow
 from labkit.lab import Lab, load_lab
@@ -102,4 +102,13 @@ def test_the_virtual_address(lab: Lab) -> None:
     taken = K3sFacts(up=False, vip=True, read_at=NOW)
     assert [f.severity for f in check_guests(other, facts(lab), taken)] == [Severity.ERROR]
     silent = K3sFacts(up=True, vip=False, read_at=NOW)
-    assert [f.severity for f in check_guests(other, facts(lab), silent)] == [Severity.WARNING]
+    assert [f.remedy for f in check_guests(other, facts(lab), silent)] == ["bootstrap-k3s deploys kube-vip"]
+    deployed = facts(lab, kube_vip=VipManifest(address=str(network.vip)))
+    (finding,) = check_guests(other, deployed, silent)
+    assert (finding.severity, "logs daemonset/kube-vip" in finding.remedy) == (Severity.WARNING, True)
+    elsewhere = other.model_copy(update={"k3s": lab.k3s.model_copy(update={"kube_vip": "none"})})
+    (finding,) = check_guests(elsewhere, facts(lab), silent)
+    assert "what serves it" in finding.remedy
+    assert [f.id for f in check_guests(lab, deployed, K3sFacts(up=True, read_at=NOW))] == ["k3s.vip"]
+    stopped = facts(lab, server_db=True)
+    assert not [f for f in check_guests(other, stopped, taken) if f.id == "k3s.vip"]

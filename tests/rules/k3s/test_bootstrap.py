@@ -253,7 +253,8 @@ def test_a_stale_kubeconfig_is_renewed(lab: Lab, built: Any) -> None:
 
 def test_a_virtual_address_is_used_when_it_answers(lab: Lab, built: Any) -> None:
     network = lab.network.model_copy(update={"vip": lab.servers[0].address + 20})
-    other = lab.model_copy(update={"network": network})
+    k3s = lab.k3s.model_copy(update={"kube_vip": "none"})
+    other = lab.model_copy(update={"network": network, "k3s": k3s})
     built.without(WORKER).renew(WORKER).cluster(kubeconfig=KubeconfigSeen(state="missing"))
     for vip, host in ((False, "192.168.5.20"), (True, "192.168.5.40")):
         plan = plan_k3s(other, built.cluster(vip=vip).facts())

@@ -41,12 +41,12 @@ def test_what_a_guest_says() -> None:
     assert guests._number("     Avail\n12345678\n") == 12345678
     assert guests._modules(LSMOD) == ("iscsi_tcp",)
     assert guests._ports(SS) == (22, 6443)
-    assert guests._addresses(ADDRESSES) == ("192.168.5.20",)
+    assert guests._interfaces(ADDRESSES) == {"192.168.5.20": "eth0"}
     assert guests._units("active\ninactive\n") == {"k3s": "active", "k3s-agent": "inactive"}
     assert guests._version("k3s version v1.33.4+k3s1 (148243c4)\ngo version go1.24.5\n") == "v1.33.4+k3s1"
 
 
-@pytest.mark.parametrize("parse", [guests._memory, guests._number, guests._ports, guests._addresses, guests._version])
+@pytest.mark.parametrize("parse", [guests._memory, guests._number, guests._ports, guests._interfaces, guests._version])
 def test_nothing_said_is_nothing_known(parse: Any) -> None:
     assert not parse("")
 
