@@ -26,13 +26,15 @@ def parse(words: list[str]) -> Options:
     parser.add_argument("--log", type=Path, help="write here instead of standard error")
     parser.add_argument("--proxmox", choices=VERSIONS, default="9.1", help="the version of Proxmox")
     parser.add_argument("--nas", choices=NAS_VERSIONS, default="25.10", help="the version of TrueNAS")
+    parser.add_argument("--repo", default="", help="serve a copy of this repository (a path or URL)")
+    parser.add_argument("--repo-branch", default="", help="the branch of it; its current one else")
     given = parser.parse_args(words)
     if given.scale <= 0:
         parser.error("--scale: expected a number above zero")
     return Options(
         lab_file=given.lab.resolve(), state=make_folder(given.state), scenario=given.scenario, seed=given.seed,
         scale=given.scale, faults=tuple(given.fault), parent=given.parent, log=given.log, proxmox=given.proxmox,
-        temporary=given.temporary, nas=given.nas,
+        temporary=given.temporary, nas=given.nas, repo=given.repo, repo_branch=given.repo_branch,
     )  # fmt: skip
 
 

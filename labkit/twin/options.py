@@ -13,8 +13,9 @@ Version = Literal["8.4", "9.1"]
 VERSIONS: tuple[Version, ...] = ("8.4", "9.1")
 NasVersion = Literal["25.04", "25.10"]
 NAS_VERSIONS: tuple[NasVersion, ...] = ("25.04", "25.10")
-SCENARIOS = ("empty", "provisioned", "k3s", "k3s-behind")
-"""In the order in which they build on each other; `k3s-behind` is a cluster one minor version older than the lab's."""
+SCENARIOS = ("empty", "provisioned", "k3s", "k3s-behind", "flux")
+"""In the order in which they build on each other; `k3s-behind` is a cluster one minor version older than the lab's,
+in `flux` everything of the repository is reconciled and Ready."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,10 @@ class Options:
     parent: int | None = None
     temporary: bool = False
     """Whether its folder goes with it."""
+    repo: str = ""
+    """A path or URL of the repository that the lab's Git host serves; the example when empty."""
+    repo_branch: str = ""
+    """The branch of it; its current one when empty."""
     log: Path | None = None
     proxmox: Version = "9.1"
     nas: NasVersion = "25.10"

@@ -20,6 +20,7 @@ from labkit.twin.state import CONNECT, SECRETS, TWIN, write_json
 from labkit.twin.world import World, make_world
 
 if TYPE_CHECKING:
+    from labkit.twin.flux.system import GitOps
     from labkit.twin.k3s.system import K3s
 
 _SSH = "labkit.twin.guests.ssh"
@@ -52,6 +53,7 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     daemon = Daemon(state, world.authority, fakepve_guests(vms))
     # fakepve comes up while the rest is imported.
     from labkit.twin.control import Control  # noqa: PLC0415
+    from labkit.twin.flux.system import GitOps  # noqa: PLC0415
     from labkit.twin.guests import Guests  # noqa: PLC0415
     from labkit.twin.k3s.system import K3s  # noqa: PLC0415
     from labkit.twin.longhorn.wiring import Storage  # noqa: PLC0415
@@ -65,17 +67,20 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     guests = Guests(world)
     proxmox = Proxmox(world, FakePve(daemon), guests, vms)
     k3s = K3s(world, guests)
+    gitops = GitOps(world, k3s, repository=world.options.repo or None, branch=world.options.repo_branch)
     nas = Nas(world)
     person = Person(proxmox)
     person.actions |= Storage(world, k3s, nas.exports).actions
     control = Control(world, person, stopped)
     world.endpoints.reserve(*(f"{machine.address}:22" for machine in world.lab.machines))
     k3s.reserve()
+    gitops.reserve()
     write_json(state / SECRETS, world.secrets)
     try:
         await proxmox.start()
         await nas.start()
-        await _set_the_scene(world.options.scenario, k3s)
+        await gitops.start()
+        await _set_the_scene(world.options.scenario, k3s, gitops)
         _tell(world, await control.start(), nas.exports.view())
         await asyncio.gather(stopped.wait(), asyncio.to_thread(import_module, _SSH))
     finally:
@@ -83,16 +88,19 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
         await control.stop()
         await guests.stop()
         await k3s.stop()
+        await gitops.stop()
         await nas.stop()
         await proxmox.stop()
 
 
-async def _set_the_scene(scenario: str, k3s: K3s) -> None:
-    if scenario in {"k3s", "k3s-behind"}:
+async def _set_the_scene(scenario: str, k3s: K3s, gitops: GitOps) -> None:
+    if scenario in {"k3s", "k3s-behind", "flux"}:
         from labkit.twin.k3s.scenario import build, minor_before  # noqa: PLC0415
 
         version = k3s.world.lab.k3s.version
-        await build(k3s, version if scenario == "k3s" else minor_before(version))
+        await build(k3s, minor_before(version) if scenario == "k3s-behind" else version)
+    if scenario == "flux" and k3s.cluster is not None:
+        await gitops.bring_up(k3s.cluster.api)
 
 
 def _tell(world: World, control: str, exports: dict[str, str]) -> None:
