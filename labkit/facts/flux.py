@@ -80,10 +80,12 @@ class FluxObject(Fact):
 
     @property
     def trouble(self) -> Condition | None:
-        """The condition that says what is wrong; None while there is none that does."""
-        stalled, ready = self.condition("Stalled"), self.condition("Ready")
+        """The condition that says what is wrong, the most telling one; None while there is none that does."""
+        stalled, ready, released = (self.condition(kind) for kind in ("Stalled", "Ready", "Released"))
         if stalled is not None and stalled.status == "True":
-            return stalled if stalled.message else ready
+            # That retries are used up says less than why they failed.
+            others = (one for one in (ready, released) if one is not None and one.status == "False")
+            return next((one for one in others if one.message not in ("", stalled.message)), stalled)
         return ready if ready is not None and ready.status == "False" else None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypedDict
 
 from labkit.checks.base import error, info, warning
-from labkit.checks.flux import check_repository_for_flux, check_stored_versions
+from labkit.checks.flux import check_age_key, check_repository_for_flux, check_stored_versions
 from labkit.errors import InputError, Mistake
 from labkit.facts.flux import NAMESPACE, FluxFacts, FluxObject, SecretSeen
 from labkit.facts.git import GitFacts
@@ -288,6 +288,7 @@ def waiting_for(git: GitFacts, flux: FluxFacts) -> tuple[str, ...]:
 
 def _findings(lab: Lab, git: GitFacts, flux: FluxFacts, components: str) -> Iterator[Finding]:
     yield from check_repository_for_flux(git)
+    yield from check_age_key(git)
     yield from check_stored_versions(git, flux)
     if not git.flux_version and not components:
         expected = f"{git.flux_folder}/{COMPONENTS} in the repository, or components as a parameter"

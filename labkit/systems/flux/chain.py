@@ -67,6 +67,7 @@ class Watch:
 
     clock: Callable[[], float]
     step: Step
+    patience: float = PATIENCE
     seen: dict[str, str] = field(default_factory=dict)
     moved: float = 0.0
     cause: Cause | None = None
@@ -88,12 +89,16 @@ class Watch:
         revision = short_revision(one.applied or one.artifact) if text == "ready" else ""
         self.step.say(f"{'  ' * depth}{one.kind} {one.name}: {text}{f' at {revision}' if revision else ''}")
 
-    def stuck(self, found: Iterable[Cause]) -> Cause | None:
-        """Return a cause that has stayed too long while nothing moved."""
+    def stuck(self, facts: FluxFacts, found: Iterable[Cause]) -> Cause | None:
+        """Return a cause that has stayed too long while nothing moved; another try of it does not end it."""
         real = next((one for one in found if one.condition not in ("waits", "suspended")), None)
         if real is not None:
             self.cause = real
-        return self.cause if self.clock() - self.moved > PATIENCE else None
+        elif self.cause is not None:
+            seen = facts.find(self.cause.object) or facts.workload(self.cause.object)
+            if seen is None or seen.is_ready:
+                self.cause = None
+        return self.cause if self.clock() - self.moved > self.patience else None
 
 
 def is_trying(one: FluxObject) -> bool:
@@ -180,7 +185,9 @@ def wait_for_chain(
     Raises:
         StepFailed: it stays stuck; names the deepest cause.
     """
-    watch = Watch(access.clock.monotonic, step, moved=access.clock.monotonic())
+    # On a fast twin, too, there must be time for real programs to do their work.
+    patience = access.clock.real(PATIENCE, least=25.0) / access.clock.scale
+    watch = Watch(access.clock.monotonic, step, patience, moved=access.clock.monotonic())
     last: list[FluxFacts] = []
 
     def probe() -> FluxFacts | None:
@@ -191,12 +198,13 @@ def wait_for_chain(
         watch.look(facts)
         if goal.waits_for(facts) == []:
             return facts
-        if stuck := watch.stuck(causes(facts)):
+        if stuck := watch.stuck(facts, causes(facts)):
             raise _failed(stuck, facts, goal)
         return None
 
     try:
-        return access.wait(probe, what="Flux's chain", deadline=deadline, every=2.0, last=lambda: _last(watch))
+        limit = access.clock.real(deadline, least=120.0) / access.clock.scale
+        return access.wait(probe, what="Flux's chain", deadline=limit, every=2.0, last=lambda: _last(watch))
     except StepFailed as exc:
         if watch.cause is None or exc.message.startswith("Flux is stuck"):
             raise
@@ -219,4 +227,4 @@ def _failed(seen: Cause, facts: FluxFacts, goal: Goal) -> StepFailed:
     kind, _, name = cause.object.partition("/")
     build = git.build(name) if git is not None and kind == "Kustomization" else None
     problems = [f"\n  in Git: {one.file}:{one.line}: {one.message}" for one in (build.problems if build else ())]
-    return StepFailed(f"Flux is stuck; the deepest cause is {cause}{''.join(problems[:3])}", next_step=cause.remedy)
+    return StepFailed(f"Flux is stuck; the deepest cause is {cause}{''.join(problems[:3])}")
