@@ -222,14 +222,15 @@ class Health:
         })  # fmt: skip
         now = self.hub.now()
         for replica in sound:
-            if status_of(replica).get("currentState") != "running":
-                self.hub.patch(REPLICAS, name_of(replica), {"spec": {"desireState": "running"}})
-                self.hub.status(REPLICAS, name_of(replica), {
-                    "currentState": "running", "started": True, "ownerID": spec_of(replica)["nodeID"],
-                    "ip": addresses[name_of(replica)].partition(":")[0],
-                })  # fmt: skip
+            spec: dict[str, Any] = {"desireState": "running"}
             if not spec_of(replica).get("healthyAt"):
-                self.hub.patch(REPLICAS, name_of(replica), {"spec": {"healthyAt": now, "lastHealthyAt": now}})
+                spec |= {"healthyAt": now, "lastHealthyAt": now}
+            self.hub.patch(REPLICAS, name_of(replica), {"spec": spec})
+            if status_of(replica).get("currentState") != "running":
+                address = addresses[name_of(replica)].partition(":")[0]
+                self.hub.status(REPLICAS, name_of(replica), {
+                    "currentState": "running", "started": True, "ownerID": spec_of(replica)["nodeID"], "ip": address,
+                })  # fmt: skip
 
 
 def _exactly(old: Any, new: dict[str, Any]) -> dict[str, Any]:

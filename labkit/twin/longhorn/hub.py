@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,11 +140,17 @@ class Hub:
         return self.api.list(resource, NAMESPACE, labels or None)
 
     def patch(self, resource: str, name: str, patch: Mapping[str, Any]) -> Object:
-        """Merge into an object."""
+        """Merge into an object; what changes nothing is not even asked."""
+        found = self.get(resource, name)
+        if found is not None and not changes(found, patch):
+            return found
         return self.api.patch(resource, name, dict(patch), NAMESPACE)
 
     def status(self, resource: str, name: str, status: Mapping[str, Any]) -> Object:
-        """Merge into an object's status."""
+        """Merge into an object's status; what changes nothing is not even asked."""
+        found = self.get(resource, name)
+        if found is not None and not changes(status_of(found), status):
+            return found
         return self.api.patch(resource, name, {"status": dict(status)}, NAMESPACE, subresource="status")
 
     def create(self, resource: str, name: str, spec: Mapping[str, Any], **metadata: Any) -> Object:
@@ -158,8 +165,16 @@ class Hub:
         self.api.patch(resource, name_of(obj), {"metadata": {"finalizers": left or None}}, NAMESPACE)
 
     def replicas(self, volume: str) -> Objects:
-        """Return the replicas of a volume."""
-        return [r for r in self.list(REPLICAS, **{VOLUME_LABEL: volume}) if not is_deleting(r)]
+        """Return the replicas of a volume, found by how their names begin."""
+        shelf, prefix = self.api.core.store.shelf(REPLICAS), f"{NAMESPACE}/{volume}-r-"
+        found = []
+        for index in range(bisect_left(shelf.paths, prefix), len(shelf.paths)):
+            if not shelf.paths[index].startswith(prefix):
+                break
+            replica = shelf.records[shelf.paths[index]].object
+            if not is_deleting(replica) and spec_of(replica).get("volumeName") == volume:
+                found.append(replica)
+        return found
 
     def engine(self, volume: str) -> Object | None:
         """Return the engine of a volume."""
@@ -231,6 +246,18 @@ class Hub:
             if node in count:
                 count[node] += 1
         return min(sorted(count), key=lambda name: count[name], default="")
+
+
+def changes(have: Mapping[str, Any], patch: Mapping[str, Any]) -> bool:
+    """Tell whether a merge patch changes anything."""
+    for key, value in patch.items():
+        old = have.get(key)
+        if isinstance(value, Mapping):
+            if not isinstance(old, Mapping) or changes(old, value):
+                return True
+        elif (key in have) if value is None else old != value:
+            return True
+    return False
 
 
 def owner_of_parts(volume: Object) -> dict[str, Any]:

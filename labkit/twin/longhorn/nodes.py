@@ -37,13 +37,19 @@ class Nodes(Controller):
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub.api, hub.clock)
         self.hub = hub
+        self._placed: dict[str, str] = {}
         hub.on_faults.append(self._look)
 
     def keys(self, event: Event) -> Iterable[str]:
-        """Map a replica to its node."""
+        """Map a replica to its node when it has come or gone."""
         if event.resource == REPLICAS:
-            node = spec_of(event.object).get("nodeID")
-            return [node] if node else []
+            node, name = spec_of(event.object).get("nodeID"), name_of(event.object)
+            known = self._placed.get(name)
+            if event.type == "DELETED":
+                self._placed.pop(name, None)
+            elif node:
+                self._placed[name] = node
+            return [node] if node and (event.type == "DELETED" or node != known) else []
         return [name_of(event.object)]
 
     async def _look(self) -> None:
@@ -139,7 +145,7 @@ class Nodes(Controller):
             old.get("conditions"), "Ready", "True" if good else "False", now,
             reason=reason, message=text, lastProbeTime="",
         )  # fmt: skip
-        full = self.is_short(name)
+        full = is_short(self.hub, name)
         conditions = with_condition(
             conditions, "Schedulable", "True" if good and not full else "False", now, lastProbeTime="",
             reason="" if good and not full else "DiskPressure" if full else "DiskNotReady",
@@ -154,14 +160,6 @@ class Nodes(Controller):
             "storageAvailable": maximum - self._used(name),
         }  # fmt: skip
 
-    def is_short(self, node: str) -> bool:
-        """Tell whether the fault `replica-short` names a node; without a name it is the last one."""
-        for given in self.hub.faults.arguments("replica-short"):
-            names = sorted(name_of(n) for n in self.api.list("nodes"))
-            if node == (given[0] if given else names[-1]):
-                return True
-        return False
-
     def _scheduled(self, node: str, disk: str) -> dict[str, int]:
         return {
             name_of(r): int(spec_of(r).get("volumeSize") or 0)
@@ -174,6 +172,15 @@ class Nodes(Controller):
         sizes = {name_of(v): int(status_of(v).get("actualSize") or 0) for v in self.hub.list(VOLUMES)}
         mine = [r for r in self.hub.list(REPLICAS) if spec_of(r).get("nodeID") == node]
         return sum(sizes.get(spec_of(r).get("volumeName", ""), 0) for r in mine)
+
+
+def is_short(hub: Hub, node: str) -> bool:
+    """Tell whether the fault `replica-short` names a node; without a name it is the last one."""
+    for given in hub.faults.arguments("replica-short"):
+        names = sorted(name_of(n) for n in hub.api.list("nodes"))
+        if node == (given[0] if given else names[-1]):
+            return True
+    return False
 
 
 def spots(hub: Hub) -> list[Spot]:
@@ -190,7 +197,7 @@ def spots(hub: Hub) -> list[Spot]:
         for name, disk in (spec.get("disks") or {}).items():
             state = (status.get("diskStatus") or {}).get(name) or {}
             good = {c["type"] for c in state.get("conditions") or [] if c["status"] == "True"}
-            if disk.get("allowScheduling") and {"Ready", "Schedulable"} <= good:
+            if disk.get("allowScheduling") and {"Ready", "Schedulable"} <= good and not is_short(hub, name_of(node)):
                 found.append(_spot(node, name, disk, state, scheduled[name_of(node), state["diskUUID"]]))
     return found
 

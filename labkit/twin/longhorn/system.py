@@ -108,10 +108,10 @@ class Longhorn(Controller):
 
     async def _end(self) -> None:
         tasks, self._tasks = self._tasks, []
+        self._admission.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._admission.close()
 
     async def run(self) -> None:
         """Work until cancelled, then end everything."""

@@ -39,11 +39,16 @@ class Volumes(Controller):
         super().__init__(hub.api, hub.clock)
         self.hub = hub
         self.health = Health(hub, self.ages)
+        self._nodes: dict[str, Any] = {}
         hub.on_faults.append(self._look)
 
     def keys(self, event: Event) -> Iterable[str]:
-        """Map an attachment or a replica to its volume, and a node to all."""
+        """Map an attachment or a replica to its volume, and a node to all if what counts of it has changed."""
         if event.resource == NODES:
+            seen = _what_counts(event.object)
+            if self._nodes.get(name_of(event.object)) == seen and event.type != "DELETED":
+                return []
+            self._nodes[name_of(event.object)] = seen
             return [name_of(v) for v in self.hub.list(VOLUMES)]
         if event.resource == REPLICAS:
             return [str(spec_of(event.object).get("volumeName", ""))]
@@ -221,3 +226,10 @@ class Volumes(Controller):
         left = self.hub.get(resource, name_of(obj))
         if left is not None:
             self.hub.let_go(resource, left)
+
+
+def _what_counts(node: Object) -> Any:
+    """Return what of a node can matter to volumes: not how full it is to the byte."""
+    disks = (status_of(node).get("diskStatus") or {}).values()
+    states = [(c["type"], c["status"]) for part in (status_of(node), *disks) for c in part.get("conditions") or ()]
+    return spec_of(node), states, status_of(node).get("zone")
