@@ -27,7 +27,7 @@ from labkit.run import start
 from labkit.twin.client import TwinHandle, start_twin
 
 HOSTS = 3
-SIZES = ((4, 5, 0.25), (3, 27, 0.35))
+SIZES = ((4, 5, 0.2), (3, 27, 0.45))
 """Servers, agents, and real seconds per twin second: slow enough that two cores, which carry both sides of every
 login and command of all machines, are next to no part of the figure."""
 

@@ -81,7 +81,7 @@ def _condition(kind: str, status: str = "True", **more: str) -> dict[str, Any]:
 
 def _pod(number: int) -> dict[str, Any]:
     app, node = f"app-{number // 3}", number % NODES
-    labels = {".": {}, f"f:{_LABEL}": {}, "f:pod-template-hash": {}}
+    labels: dict[str, Any] = {".": {}, f"f:{_LABEL}": {}, "f:pod-template-hash": {}}
     fields: dict[str, Any] = {
         "f:metadata": {"f:generateName": {}, "f:labels": labels, "f:ownerReferences": {".": {}}},
         "f:spec": {"f:containers": {"f:image": {}, "f:name": {}}, "f:restartPolicy": {}},
