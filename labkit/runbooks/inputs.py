@@ -38,7 +38,8 @@ def load_parameters(file: Path, known: Sequence[Parameter]) -> dict[str, Any]:
     except MarkedYAMLError as exc:
         mark = exc.problem_mark
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (0, 0)
-        raise InputError([Mistake(str(file), line, column, "", "valid YAML", str(exc.problem))]) from exc
+        said = str(exc.problem).removeprefix("found ")
+        raise InputError([Mistake(str(file), line, column, "", "valid YAML", said)]) from exc
     if data is None:
         return {}
     if not isinstance(data, CommentedMap):

@@ -180,11 +180,13 @@ def start_twin(
         repo_branch: the branch of it; its current one when empty.
 
     Raises:
-        InputError: when the lab file or a fault is wrong.
+        InputError: when the lab file, the scale or a fault is wrong.
         SystemDown: when it is not installed or does not come up; the text has the end of its log.
     """
     for name in faults:
         parse_fault(name)  # told before anything is made
+    if scale <= 0:
+        raise InputError([Mistake("twin", 0, 0, "scale", "a number above zero", f"{scale:g}")])
     _check_installed()
     folder = make_folder(state or Path(tempfile.mkdtemp(prefix="labkit-twin-")))
     (folder / TWIN).unlink(missing_ok=True)

@@ -124,6 +124,13 @@ def test_a_runbook_is_found_by_any_of_its_names() -> None:
         find_notebook("provision-vm")
 
 
+def test_a_key_that_stands_twice_is_told_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text("lab: a\nlab: b\n")
+    with pytest.raises(InputError, match=r"p\.yaml:2:1: expected valid YAML, got duplicate key \"lab\""):
+        gather(KNOWN, file, [])
+
+
 def test_a_folder_is_no_input_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="got a folder"):
         find_input(tmp_path)

@@ -163,6 +163,8 @@ def test_a_twin_that_is_not_installed_is_told_with_the_way_to_it(
 def test_an_unknown_fault_is_told(twin: TwinHandle, lab_file: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="template-locked"):
         start_twin(lab_file, state=tmp_path, faults=["templates-locked"])
+    with pytest.raises(InputError, match="scale: expected a number above zero, got 0"):
+        start_twin(lab_file, state=tmp_path, scale=0)
     assert not list(tmp_path.iterdir())
     with pytest.raises(StepFailed, match="template-locked"):
         twin.fault("templates-locked")
