@@ -12,6 +12,7 @@ from labkit.lab import Lab, Machine
 from labkit.lab.addresses import address_clashes
 from labkit.lab.kubevip import deploys_kube_vip
 from labkit.plan import Finding
+from labkit.rules.versions import cluster_version
 
 ARCHITECTURES = ("x86_64", "aarch64")
 CLOCK_LIMIT = 2.0
@@ -43,6 +44,8 @@ def check_guests(lab: Lab, facts: GuestFacts, k3s: K3sFacts, only: Collection[st
     """Say what keeps k3s from the machines, and what a person should know about them."""
     yield from check_token(lab, facts)
     yield from check_vip(lab, facts, k3s)
+    if any(not facts.guest(machine.name).installed for machine in lab.machines):
+        yield from check_airgap(facts, cluster_version(lab, k3s))
     middle, ca = _middle(facts), cluster_ca(lab, facts, k3s)
     for machine in lab.machines:
         if only and machine.name not in only:
@@ -70,6 +73,17 @@ def check_token(lab: Lab, facts: GuestFacts) -> Iterator[Finding]:
     elif facts.token is TokenForm.ODD:
         yield error("k3s.token", "k3s.token", "a token of letters, digits and plain signs",
                     "one with white space or quotes", "choose another one before the first server starts")  # fmt: skip
+
+
+def check_airgap(facts: GuestFacts, version: str) -> Iterator[Finding]:
+    """Say what is wrong with the files that are carried to the guests; `version` is the one to be installed."""
+    if facts.airgap is None:
+        return
+    for problem in facts.airgap.problems:
+        yield error("k3s.airgap", f"file {problem.file}", problem.expected, problem.got, problem.remedy)
+    if facts.airgap.versions and version not in facts.airgap.versions:
+        yield error("k3s.airgap", f"k3s in {facts.airgap.folder}", version, ", ".join(facts.airgap.versions),
+                    f"put the files of {version} there: binary, images and checksums")  # fmt: skip
 
 
 def check_vip(lab: Lab, facts: GuestFacts, k3s: K3sFacts) -> Iterator[Finding]:

@@ -104,12 +104,32 @@ class Guest(Fact):
         return self.reachable and not self.server_db and not self.cluster_ca
 
 
+class AirgapProblem(Fact):
+    """What is wrong with a file that is to be carried to the guests."""
+
+    file: str
+    expected: str
+    got: str
+    remedy: str = ""
+
+
+class Airgap(Fact):
+    """The folder with what is carried to guests that fetch nothing themselves."""
+
+    folder: str
+    problems: tuple[AirgapProblem, ...] = ()
+    versions: tuple[str, ...] = ()
+    """The versions that the bytes of its k3s name; empty when they name none."""
+
+
 class GuestFacts(Fact):
     """What was seen of all machines of the lab."""
 
     guests: tuple[Guest, ...] = ()
     token: TokenForm = TokenForm.SHORT
     """The form of the token that the lab file refers to."""
+    airgap: Airgap | None = None
+    """None when the guests fetch k3s themselves."""
     read_at: datetime
 
     def guest(self, name: str) -> Guest:

@@ -228,7 +228,7 @@ class K3s(Model):
     install: Literal["script", "airgap"] = "script"
     """Whether a guest fetches the installer itself or gets installer and binary from here."""
     airgap_dir: FilePath | None = None
-    """For `install: airgap`: the folder with install.sh, k3s, images (*.tar, *.tar.zst) and sha256sum-amd64.txt."""
+    """For `install: airgap`: the folder with install.sh, k3s, images (kube-vip's too), sha256sum-amd64.txt."""
     kube_vip: KubeVip = "v0.8.9"
     """The version of kube-vip that serves network.vip; none when something else serves it."""
     disable: tuple[Literal["servicelb", "traefik", "local-storage", "metrics-server", "coredns"], ...] = ()

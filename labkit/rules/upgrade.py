@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from labkit.checks.base import error, warning
+from labkit.checks.guests import check_airgap
 from labkit.errors import InputError, Mistake
 from labkit.facts.guests import GuestFacts
 from labkit.facts.k3s import K3sFacts
@@ -112,6 +113,8 @@ def _check(lab: Lab, facts: Mapping[str, Any], wanted: str, old: list[NodeRow]) 
     yield from check_all(k3s, [node.name for node in old], left_out=left)
     yield from _check_versions(wanted, old)
     yield from _check_spare(k3s, old)
+    if old:
+        yield from check_airgap(guests, wanted)
     for node in old:
         guest = guests.guest(node.name)
         if not guest.reachable:

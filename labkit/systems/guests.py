@@ -52,7 +52,9 @@ def read_guests(lab: Lab, access: Access) -> GuestFacts:
     with ThreadPoolExecutor(max_workers=min(_SIDE_BY_SIDE, len(lab.machines))) as pool:
         guests = tuple(pool.map(lambda machine: read_guest(lab, access, machine, token), lab.machines))
     form = TokenForm.MISSING if token is None else TokenForm(token_form(token))
-    return GuestFacts(guests=guests, token=form, read_at=datetime.now(UTC))
+    from labkit.systems.k3s.airgap import read_airgap  # noqa: PLC0415  # it imports this module
+
+    return GuestFacts(guests=guests, token=form, airgap=read_airgap(lab, access), read_at=datetime.now(UTC))
 
 
 def lab_token(lab: Lab, access: Access) -> str | None:

@@ -23,6 +23,7 @@ from labkit.systems.known_hosts import known_hosts_file, read_host_keys
 PORT = 22
 CONNECT_DEADLINE = 15.0  # lab seconds until a guest on the LAN has let us in
 COMMAND_DEADLINE = 120.0
+_SLOWEST = 1e6  # bytes a second that an upload makes at least
 # Both are in every OpenSSH of the last ten years; AES first, for it costs a third less time here.
 _CIPHERS = ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com")
 
@@ -169,7 +170,7 @@ class Shell:
                 await sftp.chmod(path, mode)
 
         try:
-            loop.call(put(), timeout=self._access.clock.real(COMMAND_DEADLINE))
+            loop.call(put(), timeout=self._access.clock.real(COMMAND_DEADLINE) + len(content) / _SLOWEST)
         except (asyncssh.Error, OSError) as exc:
             raise StepFailed(
                 f"{self.name}: expected {path} to be written by SFTP, got: {exc or type(exc).__name__}",

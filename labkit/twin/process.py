@@ -56,6 +56,7 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     from labkit.twin.flux.system import GitOps  # noqa: PLC0415
     from labkit.twin.guests import Guests  # noqa: PLC0415
     from labkit.twin.k3s.system import K3s  # noqa: PLC0415
+    from labkit.twin.k3s.userfiles import furnish_airgap  # noqa: PLC0415
     from labkit.twin.longhorn.wiring import Storage  # noqa: PLC0415
     from labkit.twin.nas.system import Nas  # noqa: PLC0415
     from labkit.twin.person import Person  # noqa: PLC0415
@@ -75,6 +76,7 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     world.endpoints.reserve(*(f"{machine.address}:22" for machine in world.lab.machines))
     k3s.reserve()
     gitops.reserve()
+    furnish_airgap(world)
     write_json(state / SECRETS, world.secrets)
     try:
         await proxmox.start()

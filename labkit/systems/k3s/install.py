@@ -6,27 +6,23 @@ does not start anything when it finds the binary of the same version there alrea
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from pydantic import JsonValue
 
-from labkit.errors import InputError, Mistake, StepFailed
+from labkit.errors import StepFailed
 from labkit.lab import Lab, Machine
 from labkit.lab.k3sconfig import render_config
 from labkit.systems.access import Access, Step
 from labkit.systems.guests import CONFIG, PROGRAM
+from labkit.systems.k3s.airgap import SCRIPT, carry
 from labkit.systems.k3s.diagnose import unit_name
 from labkit.systems.ssh import Shell
 
 SCRIPT_URL = "https://get.k3s.io"
 _FOLDER = "/var/lib/labkit"
-_SCRIPT = f"{_FOLDER}/k3s-install.sh"
-_IMAGES = "/var/lib/rancher/k3s/agent/images"
 _DEADLINE = 900.0  # lab seconds: a slow line needs some minutes for the binary
-_SUMS = "sha256sum-amd64.txt"
 
 
 def write_config(lab: Lab, access: Access, shell: Shell, config: Mapping[str, JsonValue]) -> None:
@@ -54,7 +50,7 @@ def install(
         settings.append("INSTALL_K3S_SKIP_DOWNLOAD=true")
     else:
         step.say("fetches the installer")
-        fetch = ("curl", "-sfL", "--retry", "3", "--max-time", "120", "-o", _SCRIPT, SCRIPT_URL)
+        fetch = ("curl", "-sfL", "--retry", "3", "--max-time", "120", "-o", SCRIPT, SCRIPT_URL)
         done = shell.run(fetch, sudo=True, check=False, timeout=_DEADLINE)
         if done.status != 0:
             raise StepFailed(
@@ -62,11 +58,13 @@ def install(
                 next_step="look at the guest's DNS and its way to the internet, or use k3s.install: airgap",
             )
     step.say(f"installs {version}")
-    shell.run(("env", *settings, "sh", _SCRIPT, machine.role), sudo=True, timeout=_DEADLINE)
+    shell.run(("env", *settings, "sh", SCRIPT, machine.role), sudo=True, timeout=_DEADLINE)
     seen = installed_version(shell)
     if seen != version:
+        where = f"put the files of {version} into {lab.k3s.airgap_dir}, then run again"
+        look = "look at the output of the installer on the guest, then run again"
         raise StepFailed(f"{machine.name}: expected k3s {version} to be installed, got {seen or 'none'}",
-                         next_step="look at the output of the installer on the guest, then run again")  # fmt: skip
+                         next_step=where if lab.k3s.install == "airgap" else look)  # fmt: skip
 
 
 def is_installed(shell: Shell, machine: Machine, version: str) -> bool:
@@ -97,61 +95,3 @@ def start(shell: Shell, machine: Machine) -> float:
     shell.run(("systemctl", "reset-failed", unit), sudo=True, check=False)
     shell.run(("systemctl", "restart", "--no-block", unit), sudo=True, timeout=300.0)
     return began
-
-
-def carry(lab: Lab, access: Access, shell: Shell, step: Step) -> None:
-    """Bring installer, binary and images of `k3s.airgap_dir` to a machine; what is there already stays."""
-    for path, (source, mode) in airgap_files(lab, access).items():
-        content = source.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        if _remote_digest(shell, path) == digest:
-            continue
-        step.say(f"carries {source.name} ({len(content) // 1024**2} MiB)")
-        shell.run(("install", "-d", "-m", "0755", str(Path(path).parent)), sudo=True)
-        shell.write_file(path, content, mode=mode)
-        seen = _remote_digest(shell, path)
-        if seen != digest:
-            raise StepFailed(f"{shell.name}: expected {path} with the SHA-256 {digest}, got {seen or 'none'}",
-                             next_step="look at the free room of the guest (df -h), then run again")  # fmt: skip
-
-
-def _remote_digest(shell: Shell, path: str) -> str:
-    done = shell.run(("sha256sum", "--", path), sudo=True, check=False)
-    return done.text.split()[0] if done.status == 0 and done.text.split() else ""
-
-
-def airgap_files(lab: Lab, access: Access) -> dict[str, tuple[Path, int]]:
-    """Return where each file of `k3s.airgap_dir` goes, with its mode, after comparing them with their checksums.
-
-    Raises:
-        InputError: one is missing, or its checksum is another than in the file of checksums.
-    """
-    folder = access.path(str(lab.k3s.airgap_dir))
-    wanted = {folder / "install.sh": (_SCRIPT, 0o755), folder / "k3s": (PROGRAM, 0o755)}
-    images = sorted(folder.glob("k3s-airgap-images-*.tar*"))
-    wanted |= {image: (f"{_IMAGES}/{image.name}", 0o644) for image in images}
-    mistakes = [_missing(path) for path in (*wanted, folder / _SUMS) if not path.is_file()]
-    if not images:
-        mistakes.append(_missing(folder / "k3s-airgap-images-amd64.tar.zst"))
-    if mistakes:
-        raise InputError(mistakes)
-    lines = (line.split() for line in (folder / _SUMS).read_text(encoding="utf-8").splitlines())
-    sums = {words[1]: words[0] for words in lines if len(words) == 2}
-    mistakes = [mistake for path in wanted if (mistake := _compare(path, sums)) is not None]
-    if mistakes:
-        raise InputError(mistakes)
-    return {target: (path, mode) for path, (target, mode) in wanted.items()}
-
-
-def _compare(path: Path, sums: Mapping[str, str]) -> Mistake | None:
-    """A mistake when a file has another checksum than listed; the installer is not in k3s' own list."""
-    expected = sums.get(path.name) or sums.get(f"*{path.name}")
-    if expected is None:
-        return None if path.name == "install.sh" else Mistake(str(path), 0, 0, "", f"a checksum in {_SUMS}", "none")
-    seen = hashlib.sha256(path.read_bytes()).hexdigest()
-    return None if seen == expected else Mistake(str(path), 0, 0, "", f"the SHA-256 {expected}", seen)
-
-
-def _missing(path: Path) -> Mistake:
-    return Mistake(str(path), 0, 0, "k3s.airgap_dir", "a file that can be read", "none",
-                   "the releases of k3s on GitHub have it")  # fmt: skip

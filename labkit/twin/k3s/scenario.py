@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path, PurePosixPath
 
 import yaml
 
@@ -16,6 +15,7 @@ from labkit.twin.k3s.script import binary, stub, unit_text
 from labkit.twin.k3s.server import Server
 from labkit.twin.k3s.snapshots import SCHEDULED, save_snapshot
 from labkit.twin.k3s.system import K3s
+from labkit.twin.k3s.userfiles import user_file
 from labkit.twin.state import write_whole
 
 _PACKAGES = {"open-iscsi": "2.1.9-3ubuntu5", "nfs-common": "1:2.6.4-3ubuntu5"}
@@ -128,9 +128,3 @@ def _keep_kubeconfig(k3s: K3s, first: Machine) -> None:
     place = user_file(k3s.world.options.state, lab.k3s.kubeconfig)
     place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_whole(place, yaml.safe_dump(document, sort_keys=False, width=1 << 20))
-
-
-def user_file(state: Path, text: str) -> Path:
-    """Return where a file of the user is on a twin: below its own folder."""
-    parts = [part for part in PurePosixPath(text).parts if part not in {"~", "/", ".."}]
-    return state.joinpath("labkit", "files", *parts)

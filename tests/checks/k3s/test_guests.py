@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from labkit.checks.guests import check_guests, guests_are_fit
-from labkit.facts.guests import Guest, GuestFacts, VipManifest
+from labkit.facts.guests import Airgap, AirgapProblem, Guest, GuestFacts, VipManifest
 from labkit.facts.k3s import K3sFacts
 from labkit.facts.kubernetes import NodeRow
 from labkit.lab import Lab, load_lab
@@ -112,3 +112,20 @@ def test_the_virtual_address(lab: Lab) -> None:
     assert [f.id for f in check_guests(lab, deployed, K3sFacts(up=True, read_at=NOW))] == ["k3s.vip"]
     stopped = facts(lab, server_db=True)
     assert not [f for f in check_guests(other, stopped, taken) if f.id == "k3s.vip"]
+
+
+def test_files_of_another_version_are_not_carried(lab: Lab) -> None:
+    seen = facts(lab).model_copy(update={"airgap": Airgap(folder="/srv/k3s", versions=("v1.32.9+k3s1",))})
+    assert [f.got for f in check_guests(lab, seen, NONE)] == ["v1.32.9+k3s1"]
+    right = Airgap(folder="/srv/k3s", versions=(lab.k3s.version,))
+    assert list(check_guests(lab, seen.model_copy(update={"airgap": right}), NONE)) == []
+
+
+def test_damaged_files_matter_while_something_is_to_be_installed(lab: Lab) -> None:
+    problem = AirgapProblem(file="/srv/k3s/k3s", expected="the SHA-256 a", got="b")
+    damaged = Airgap(folder="/srv/k3s", problems=(problem,))
+    seen = facts(lab).model_copy(update={"airgap": damaged})
+    assert [f.subject for f in check_guests(lab, seen, NONE)] == ["file /srv/k3s/k3s"]
+    guests = tuple(guest.model_copy(update={"version": lab.k3s.version}) for guest in seen.guests)
+    installed = check_guests(lab, seen.model_copy(update={"guests": guests}), NONE)
+    assert "k3s.airgap" not in {finding.id for finding in installed}

@@ -15,7 +15,7 @@ from labkit.lab import Lab, load_lab
 from labkit.secrets import Secrets
 from labkit.systems import guests
 from labkit.systems.access import Access
-from labkit.systems.k3s.install import airgap_files
+from labkit.systems.k3s.airgap import airgap_files, read_airgap
 from labkit.systems.k3s.nodes import _parse_taint
 from labkit.systems.k3s.read import parse_node, parse_pod, show_taint
 
@@ -159,5 +159,20 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="k3s: expected the SHA-256"):
+    with pytest.raises(InputError, match=r"k3s: k3s\.airgap_dir: expected the SHA-256"):
         airgap_files(*airgap(tmp_path, broken="k3s"))
+
+
+def test_what_is_read_of_a_release(tmp_path: Path) -> None:
+    lab, access = airgap(tmp_path)
+    (tmp_path / "kube-vip.tar").write_text("k3s does not list it")
+    seen = read_airgap(lab, access)
+    assert seen is not None
+    assert (seen.problems, seen.versions) == ((), ())
+    assert "/var/lib/rancher/k3s/agent/images/kube-vip.tar" in airgap_files(lab, access)
+    (tmp_path / "k3s").write_bytes(b"\x7fELF v1.33.4+k3s1\0go1.24 v1.33.4+k3s1")
+    seen = read_airgap(lab, access)
+    assert seen is not None
+    assert seen.versions == ("v1.33.4+k3s1",)
+    assert [problem.file for problem in seen.problems] == [str(tmp_path / "k3s")]
+    assert read_airgap(load_lab(ROOT / "parameters/lab.yaml"), access) is None
