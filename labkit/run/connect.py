@@ -75,7 +75,14 @@ def _start(lab_file: Path, scenario: str) -> Connection:
 
 @contextmanager
 def open_twin(
-    lab_file: Path, *, scenario: str = "empty", faults: Sequence[str] = (), seed: int = 1, scale: float | None = None
+    lab_file: Path,
+    *,
+    scenario: str = "empty",
+    faults: Sequence[str] = (),
+    seed: int = 1,
+    scale: float | None = None,
+    repo: str = "",
+    repo_branch: str = "",
 ) -> Iterator[Path]:
     """Keep a twin for the time of the block, for runs that follow each other on it; yields its state folder."""
     from labkit.twin.client import DEFAULT_SCALE, start_twin  # noqa: PLC0415  # only a rehearsal needs the twin
@@ -87,6 +94,8 @@ def open_twin(
         seed=seed,
         scale=DEFAULT_SCALE if scale is None else scale,
         parent=os.getpid(),
+        repo=repo,
+        repo_branch=repo_branch,
     )
     try:
         yield twin.state
