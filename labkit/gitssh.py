@@ -10,7 +10,7 @@ import asyncio
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncssh
@@ -166,6 +166,37 @@ def _identity(variables: Mapping[str, str]) -> asyncssh.SSHKey:
 def _route(call: Call, variables: Mapping[str, str]) -> tuple[str, int]:
     host, _, port = variables.get(ROUTE, "").rpartition(":")
     return (host, int(port)) if host and port.isdecimal() else (call.host, call.port)
+
+
+async def list_heads(call: Call, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the branches of a repository with their commits: `git ls-remote` without a process.
+
+    Args:
+        call: its command is the path of the repository.
+        variables: what `environment` returned.
+
+    Raises:
+        SshError: no login came about, or there is no such repository.
+    """
+    async with await login(call, variables) as connection:
+        try:
+            process = await connection.create_process(f"git-upload-pack {shlex.quote(call.command)}", encoding=None)
+            heads = {name: commit async for name, commit in _advertised(process)}
+            process.stdin.write(b"0000")
+            process.stdin.write_eof()
+            await process.wait_closed()
+        except (asyncssh.Error, OSError, EOFError, ValueError) as exc:
+            raise SshError("broken", f"{call.host}: expected the branches, got {exc or type(exc).__name__}") from exc
+    return heads
+
+
+async def _advertised(process: asyncssh.SSHClientProcess[bytes]) -> AsyncIterator[tuple[str, str]]:
+    """Yield branch and commit from what a server sends first: lines with their length in four digits before them."""
+    while length := int(await process.stdout.readexactly(4), 16):
+        line = (await process.stdout.readexactly(length - 4)).rstrip(b"\n")
+        commit, _, name = line.partition(b"\0")[0].partition(b" ")
+        if name.startswith(b"refs/heads/"):
+            yield name.removeprefix(b"refs/heads/").decode("utf-8", "replace"), commit.decode()
 
 
 async def run(call: Call, variables: Mapping[str, str]) -> int:

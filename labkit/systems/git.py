@@ -17,6 +17,7 @@ from labkit import gitssh
 from labkit.errors import LabError, StepFailed, SystemDown
 from labkit.lab import Lab
 from labkit.process import Output, run_program
+from labkit.systems import loop
 from labkit.systems.access import Access
 from labkit.systems.githost import git_host, known_hosts
 from labkit.systems.retry import retry
@@ -78,14 +79,37 @@ def fetch(lab: Lab, access: Access) -> Mirror:
         GitDown: the server is not reached, is not the known one, or refuses the key.
         InputError: the URL, the key or the known hosts cannot be used.
     """
-    folder = access.state / "git" / f"{hashlib.sha256(lab.git.url.encode()).hexdigest()[:12]}.git"
+    folder = _mirror_folder(lab, access)
     with _locked(folder):
         if not (folder / "HEAD").exists():
             folder.mkdir(parents=True, exist_ok=True)
             run_git(folder, "init", "--quiet", "--bare")
+        elif (known := _heads(folder)) and known == _remote_heads(lab, access):
+            return Mirror(folder, lab.git.branch, known)
         _remotely(lab, access, folder, "fetch", "--quiet", "--prune", "--no-tags", "--no-auto-gc", lab.git.url,
                   "+refs/heads/*:refs/heads/*")  # fmt: skip
         return Mirror(folder, lab.git.branch, _heads(folder))
+
+
+def local_mirror(lab: Lab, access: Access) -> Mirror:
+    """Return the copy of the repository as it was fetched last."""
+    folder = _mirror_folder(lab, access)
+    return Mirror(folder, lab.git.branch, _heads(folder))
+
+
+def _mirror_folder(lab: Lab, access: Access) -> Path:
+    return access.state / "git" / f"{hashlib.sha256(lab.git.url.encode()).hexdigest()[:12]}.git"
+
+
+def _remote_heads(lab: Lab, access: Access) -> dict[str, str] | None:
+    """Ask the server where its branches are; None when that fails: git itself then says why."""
+    server = git_host(lab.git.url)
+    call = gitssh.Call(server.host, server.path, server.user, server.port)
+    limit = access.clock.real(40.0)
+    try:
+        return loop.call(gitssh.list_heads(call, ssh_environment(lab, access)), timeout=limit)
+    except (gitssh.SshError, TimeoutError):
+        return None
 
 
 def _heads(folder: Path) -> dict[str, str]:

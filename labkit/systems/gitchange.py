@@ -11,7 +11,7 @@ from labkit.errors import LabError, StepFailed
 from labkit.lab import Lab
 from labkit.plan import Action, Change
 from labkit.systems.access import Access, Step
-from labkit.systems.git import check_out, commit_all, fetch, leave, push
+from labkit.systems.git import check_out, commit_all, fetch, leave, local_mirror, push
 
 _BOOK = "work.json"
 
@@ -75,7 +75,7 @@ def finish_work(lab: Lab, access: Access, step: Step, *, system: str, branch: st
     if commit:
         step.say(f"pushes {commit[:7]} to {branch}")
         commit = push(lab, access, folder, branch)
-    leave(fetch(lab, access), folder)
+    leave(local_mirror(lab, access), folder)
     folder.with_suffix(f".{_BOOK}").unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     return commit

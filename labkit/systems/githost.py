@@ -31,6 +31,8 @@ class GitHost:
     host: str
     port: int
     user: str
+    path: str = ""
+    """The repository's path there."""
 
     @property
     def name(self) -> str:
@@ -45,12 +47,12 @@ def git_host(url: str) -> GitHost:
         InputError: it is not reached over SSH.
     """
     if found := _SCP.fullmatch(url):
-        return GitHost(found[2], 22, found[1])
+        return GitHost(found[2], 22, found[1], found[3])
     parts = urlsplit(url)
     if parts.scheme != "ssh" or not parts.hostname:
         hint = "Flux reads it with the deploy key, over SSH"
         raise InputError([Mistake("lab", 0, 0, "git.url", "an ssh:// URL, or git@host:path", repr(url), hint)])
-    return GitHost(parts.hostname, parts.port or 22, parts.username or "git")
+    return GitHost(parts.hostname, parts.port or 22, parts.username or "git", parts.path)
 
 
 def known_hosts(lab: Lab, access: Access) -> str:

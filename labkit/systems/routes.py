@@ -76,7 +76,8 @@ def _ask(context: ssl.SSLContext, host: str, there: tuple[str, int], path: str) 
             stream = answer.extensions.get("network_stream")
             secure = stream.get_extra_info("ssl_object") if stream is not None else None
             expires, issuer = _certificate(secure.getpeercert(True) if secure is not None else b"")
-            said = _beginning(answer) if answer.headers.get("content-type", "").startswith("text/plain") else ""
+            plain = answer.status_code == 404 and answer.headers.get("content-type", "").startswith("text/plain")
+            said = _beginning(answer) if plain else ""
         finally:
             answer.close()
     location = answer.headers.get("location", "").partition("?")[0]
