@@ -112,9 +112,7 @@ def test_plain_papermill_needs_no_wrapper_and_refuses_an_unknown_parameter(home:
         (["rehearse", "--fault", "no-such-fault"], 2, "no-such-fault"),
     ],
 )
-def test_wrong_words_are_refused_before_anything_starts(
-    words: list[str], status: int, said: str, home: Path
-) -> None:
+def test_wrong_words_are_refused_before_anything_starts(words: list[str], status: int, said: str, home: Path) -> None:
     ended = labkit(*words, folder=home)
     assert ended.returncode == status, ended.stderr
     assert said in ended.stderr
