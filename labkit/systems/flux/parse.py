@@ -56,7 +56,7 @@ def parse_conditions(status: Mapping[str, Any]) -> tuple[Condition, ...]:
 
 def _deployed(status: Mapping[str, Any]) -> str:
     """The chart version that a HelmRelease runs."""
-    newest = next(iter(status.get("history") or ()), {})
+    newest: Mapping[str, Any] = next(iter(status.get("history") or ()), {})
     return str(newest.get("chartVersion") or "") if newest.get("status") == "deployed" else ""
 
 
