@@ -76,7 +76,7 @@ class _View:
 
     def _failing(self) -> Iterator[FluxObject]:
         for one in self.facts.objects:
-            if not one.suspended and not one.is_ready and one.kind in _KINDS:
+            if not (one.suspended or one.is_ready or one.is_rechecking) and one.kind in _KINDS:
                 yield one
 
     def _is_real(self, cause: Cause) -> bool:

@@ -79,6 +79,13 @@ class FluxObject(Fact):
         return current and ready is not None and ready.status == "True"
 
     @property
+    def is_rechecking(self) -> bool:
+        """Whether Flux just now looks again at what it has applied: its condition is unknown for that moment."""
+        ready = self.condition("Ready")
+        again = ready is not None and ready.status == "Unknown" and self.observed == self.generation
+        return again and bool(self.applied) and self.attempted in ("", self.applied)
+
+    @property
     def trouble(self) -> Condition | None:
         """The condition that says what is wrong, the most telling one; None while there is none that does."""
         stalled, ready, released = (self.condition(kind) for kind in ("Stalled", "Ready", "Released"))

@@ -196,7 +196,9 @@ def own_hosts(git: GitFacts, app: AppSpec, form: RepoForm) -> tuple[str, ...]:
 def _is_there(flux: FluxFacts, git: GitFacts, app: AppSpec, form: RepoForm, kustomization: str) -> bool:
     one = flux.find(f"Kustomization/{NAMESPACE}/{kustomization}")
     workload = flux.workload(f"Deployment/{form.namespace}/{app.name}")
-    current = one is not None and (one.suspended or (one.is_ready and one.applied == git.revision))
+    current = one is not None and (
+        one.suspended or ((one.is_ready or one.is_rechecking) and one.applied == git.revision)
+    )
     return current and workload is not None and workload.is_ready
 
 

@@ -281,7 +281,7 @@ def waiting_for(git: GitFacts, flux: FluxFacts) -> tuple[str, ...]:
             continue
         mine = one.kind == "Kustomization" and one.source == SOURCE
         behind = (one.id == SOURCE and one.artifact != git.revision) or (mine and one.applied != git.revision)
-        if not one.is_ready or (behind and git.revision):
+        if not (one.is_ready or one.is_rechecking) or (behind and git.revision):
             found.append(one.name)
     return tuple(dict.fromkeys(found))
 

@@ -250,6 +250,12 @@ def test_nothing_wrong_has_no_cause() -> None:
     assert deepest_cause(facts(GIT, ks(NS), ks("apps"), asleep, static)) is None
 
 
+def test_a_look_at_what_is_applied_already_is_no_trouble() -> None:
+    again = (Condition(type="Ready", status="Unknown", reason="Progressing"),)
+    assert deepest_cause(facts(GIT, ks("apps", conditions=again, applied=REVISION))) is None
+    assert deepest_cause(facts(GIT, ks("apps", conditions=again, applied="master@sha1:old"))) is not None
+
+
 def test_independent_causes_are_all_told() -> None:
     seen = facts(GIT, ks("a", "BuildFailed", "yaml: x"), ks("b", "BuildFailed", "yaml: y"))
     assert {cause.object for cause in causes(seen)} == {f"Kustomization/{NS}/a", f"Kustomization/{NS}/b"}

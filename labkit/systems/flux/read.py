@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ _APPS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet"
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _META = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 _WIDTH = 8
+_SETTLE = 10.0
 
 
 def read_flux(lab: Lab, access: Access) -> FluxFacts:
@@ -43,7 +45,7 @@ def read_flux(lab: Lab, access: Access) -> FluxFacts:
     wanted = wanted_values(lab, access)
     cluster = open_cluster(lab, access)
     with ThreadPoolExecutor(max_workers=_WIDTH) as pool:
-        objects = pool.submit(read_objects, cluster)
+        objects = pool.submit(_settled_objects, cluster, access)
         workloads = pool.submit(read_workloads, cluster)
         space = pool.submit(cluster.find, f"/api/v1/namespaces/{NAMESPACE}")
         secrets = pool.submit(_secrets, cluster, wanted)
@@ -66,6 +68,17 @@ def read_state(cluster: Cluster) -> FluxFacts:
     with ThreadPoolExecutor(max_workers=2) as pool:
         objects, workloads = pool.submit(read_objects, cluster), pool.submit(read_workloads, cluster)
         return FluxFacts(objects=objects.result(), workloads=workloads.result(), read_at=datetime.now(UTC))
+
+
+def _settled_objects(cluster: Cluster, access: Access) -> tuple[FluxObject, ...]:
+    """Read again, for a moment, while Flux is at work on something: its conditions say nothing meanwhile."""
+    end = time.monotonic() + access.clock.real(_SETTLE, least=5.0)
+    while True:
+        found = read_objects(cluster)
+        trying = [one for one in found if not one.suspended and (one.condition("Reconciling") or one.is_rechecking)]
+        if not trying or time.monotonic() > end:
+            return found
+        access.clock.sleep(1.0)
 
 
 def read_objects(cluster: Cluster) -> tuple[FluxObject, ...]:
