@@ -97,6 +97,8 @@ def rehearse(
     ),
     seed: int = typer.Option(1, help="The twin's seed: the same seed gives the same ids."),
     scale: float | None = typer.Option(None, help="Real seconds for one of the twin's."),
+    repo: str = typer.Option("", help="A repository, by path or URL, for Flux in place of the example."),
+    repo_branch: str = typer.Option("", help="Its branch; the one that it is on when not given."),
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON, and no progress."),
 ) -> None:
     """Run all runbooks in a row on a twin of the lab, each planned again after it was applied."""
@@ -115,7 +117,9 @@ def rehearse(
             typer.secho(f"── {name}", bold=True)
             return followers.enter_context(Follower())
 
-        result = rehearse_all(find_input(lab), faults=fault, seed=seed, scale=scale, tell=tell)
+        result = rehearse_all(
+            find_input(lab), faults=fault, seed=seed, scale=scale, repo=repo, repo_branch=repo_branch, tell=tell
+        )
     if as_json:
         typer.echo(json.dumps(result.to_dict(), indent=2))
     else:

@@ -56,6 +56,8 @@ def rehearse(
     faults: Sequence[str] = (),
     seed: int = 1,
     scale: float | None = None,
+    repo: str = "",
+    repo_branch: str = "",
     tell: Told = lambda _runbook: None,
 ) -> Rehearsal:
     """Run all runbooks in the order of their numbers on one new twin of a lab; stop after the first that fails.
@@ -67,10 +69,13 @@ def rehearse(
         faults: names of faults that the twin starts with.
         seed: the twin's seed.
         scale: real seconds for one of the twin's; its own default when None.
+        repo: a repository, by path or URL, that the twin's Git host serves in place of the example.
+        repo_branch: its branch; the one that it is on when empty.
         tell: is called with each runbook's name before it starts; returns who listens to its journal.
     """
     lab = load_lab(lab_file)
-    with open_twin(lab_file, faults=faults, seed=seed, scale=scale) as twin, ThreadPoolExecutor(1) as exporter:
+    opened = open_twin(lab_file, faults=faults, seed=seed, scale=scale, repo=repo, repo_branch=repo_branch)
+    with opened as twin, ThreadPoolExecutor(1) as exporter:
         folder = new_run_folder("rehearsal", near=lab_file)
         rehearsal = Rehearsal(lab.name, folder)
         pages: list[Future[Path]] = []
