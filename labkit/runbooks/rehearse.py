@@ -98,8 +98,18 @@ def rehearse(
 def _run_one(name: str, lab_file: Path, folder: Path, twin: Path, listen: Listen | None) -> Ending:
     known = declared(name)
     file = lab_file.with_name(f"{name}.yaml")
-    values = gather(known, file if file.exists() else None, [("lab", str(lab_file)), ("on", "twin")])
+    given = [("lab", str(lab_file)), ("on", "twin"), *_stand_in(name, lab_file)]
+    values = gather(known, file if file.exists() else None, given)
     return execute(name, values, folder, environment={TWIN_VARIABLE: str(twin)}, listen=listen)
+
+
+def _stand_in(name: str, lab_file: Path) -> list[tuple[str, str]]:
+    """Return an app to add for a lab that describes none of its own."""
+    if name != "add-app" or any(lab_file.parent.glob("apps/*.yaml")):
+        return []
+    host = f"rehearsed.{load_lab(lab_file).domain}"
+    return [("name", "rehearsed"), ("image", "docker.io/traefik/whoami:v1.11.0"), ("port", "80"), ("host", host),
+            ("authentication", "forward"), ("replicas", "1")]  # fmt: skip
 
 
 def _row(ending: Ending) -> dict[str, Any]:

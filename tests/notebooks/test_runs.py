@@ -48,6 +48,9 @@ def home(tmp_path: Path) -> Path:
     for extra in (ROOT / "parameters").glob("*.yaml"):
         if extra.name != "lab.yaml":
             (tmp_path / "parameters" / extra.name).write_text(extra.read_text())
+    (tmp_path / "parameters" / "apps").mkdir()
+    app = (ROOT / "parameters" / "apps" / "excalidraw.yaml").read_text().replace("efym.net", "small.example")
+    (tmp_path / "parameters" / "apps" / "excalidraw.yaml").write_text(app)
     (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
     return tmp_path
 
@@ -131,6 +134,7 @@ def test_a_lab_of_one_host_and_one_vm_is_rehearsed(home: Path) -> None:
     file = home / "parameters" / "lab.yaml"
     lines = file.read_text().splitlines()
     kept = [line for line in lines if not line.startswith(("  two:", "  three:"))]
+    (home / "parameters" / "apps" / "excalidraw.yaml").unlink()  # a stand-in is added then
     file.write_text("\n".join(kept).replace("{north: {}, south: {}}", "{north: {}}") + "\n")
     ended = labkit("rehearse", "--json", "--scale", "0.005", folder=home)
     summary = json.loads(ended.stdout)

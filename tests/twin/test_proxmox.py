@@ -269,6 +269,7 @@ def test_version_8_has_other_privileges(lab_file: Path, tmp_path: Path) -> None:
         twin.stop()
 
 
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 def test_proxmoxer_works_unchanged(api: Api) -> None:
     place = json.loads(api.twin.connect_file.read_text())["north.lan:8006"]
     secret = api.twin.secrets["env:BENCH_TOKEN"]

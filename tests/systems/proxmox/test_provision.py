@@ -76,7 +76,7 @@ FAILS = {
     "missing-privilege:VM.Config.Memory": "Permission check failed",
     "no-quorum": "no quorum",
     "storage-full:local-lvm": "free space in thin pool(?s:.*)free room on that storage",
-    "host-down:atlas": "No route to host(?s:.*)bring that host back",
+    "host-down:atlas": "(No route to host|no quorum)(?s:.*)bring (that host|hosts) back",
     "cloud-init-error:one": "VM one: expected cloud-init done, got status: error(?s:.*)cloud-init-output.log",
     "wrong-address:one": r"VM one: the guest agent answers with the address 192\.168\.5\.20.*last seen: 192\.168\.5\.",
     "agent-silent:one": "VM one: the guest agent answers.*no answer from the agent(?s:.*)qemu-guest-agent",
