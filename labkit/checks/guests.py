@@ -12,6 +12,7 @@ from labkit.lab import Lab, Machine
 from labkit.lab.addresses import address_clashes
 from labkit.lab.kubevip import deploys_kube_vip
 from labkit.plan import Finding
+from labkit.rules.k3s_members import find_cluster
 from labkit.rules.versions import cluster_version
 
 ARCHITECTURES = ("x86_64", "aarch64")
@@ -42,6 +43,7 @@ def guests_are_fit(lab: Lab, *, only: Collection[str] = ()) -> Check:
 
 def check_guests(lab: Lab, facts: GuestFacts, k3s: K3sFacts, only: Collection[str] = ()) -> Iterator[Finding]:
     """Say what keeps k3s from the machines, and what a person should know about them."""
+    yield from find_cluster(lab, facts, k3s).findings
     yield from check_token(lab, facts)
     yield from check_vip(lab, facts, k3s)
     if any(not facts.guest(machine.name).installed for machine in lab.machines):

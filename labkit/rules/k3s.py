@@ -368,7 +368,8 @@ def _check_versions(lab: Lab, k3s: K3sFacts) -> Iterator[Finding]:
 
 
 def _check_names(lab: Lab, destroy: Iterable[str], only: Iterable[str]) -> None:
-    mistakes = [Mistake("parameters", 0, 0, "only", "a VM of the lab", name) for name in only if name not in lab.vms]
+    known = f"one of {', '.join(lab.vms)}"
+    mistakes = [Mistake("parameters", 0, 0, "only", known, f"{name!r}") for name in only if name not in lab.vms]
     mistakes += [
         Mistake("parameters", 0, 0, "destroy", "a node that is no longer in the lab", name, "remove it there first")
         for name in destroy

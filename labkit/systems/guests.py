@@ -71,7 +71,8 @@ def read_guest(lab: Lab, access: Access, machine: Machine, token: str | None) ->
     except ssh.HostKeyChanged as exc:
         return nothing.model_copy(update={"host_key": "wrong", "problem": exc.message})
     except LabError as exc:
-        return nothing.model_copy(update={"problem": exc.message})
+        reason = exc.message.partition(": expected a login, got: ")[2]
+        return nothing.model_copy(update={"problem": reason or exc.message})
 
 
 def _read(shell: Shell, token: str | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shlex
 import uuid
 from collections.abc import Sequence
@@ -98,21 +99,21 @@ class Shell:
                 next_step=f"log in to {self.name} and look what it is doing, then run again",
             ) from exc
         except (asyncssh.Error, OSError) as exc:
-            raise SystemDown(
-                f"{shown}: expected the connection to hold, got: {exc or type(exc).__name__}",
-                next_step=f"look whether {self.name} is up, then run again",
-            ) from exc
+            raise self._broken(str(exc) or type(exc).__name__, line) from exc
         if done.exit_status is None:  # the channel closed without one
-            raise SystemDown(
-                f"{shown}: expected the connection to hold until its end, got it closed before",
-                next_step=f"look whether {self.name} is up, then run again",
-            )
+            raise self._broken("it was closed", line)
         status = done.exit_status
         output = Output(status, _bytes(done.stdout), _bytes(done.stderr))
         if check and status != 0:
             said = redact((output.stderr or output.stdout).decode("utf-8", "replace").strip()[-2000:])
             raise StepFailed(f"{shown}: expected exit status 0, got {status}: {said or 'no output'}")
         return output
+
+    def _broken(self, got: str, line: str) -> SystemDown:
+        return SystemDown(
+            f"SSH {self.name}: expected the connection to hold, got: {got}; it broke during `{redact(line)}`",
+            next_step=f"look whether {self.name} is up and its network holds, then run again",
+        )
 
     def read_file(self, path: str, *, sudo: bool = False) -> bytes:
         """Return the content of a file on the guest.
@@ -237,12 +238,20 @@ def log_in(
             next_step="look at ~/.ssh/authorized_keys there, or run provision-vms: it puts the key into cloud-init",
         ) from exc
     except (asyncssh.Error, OSError, TimeoutError) as exc:
-        got = str(exc) or ("no answer" if isinstance(exc, TimeoutError) else type(exc).__name__)
         raise SystemDown(
-            f"SSH {where}: expected a login, got: {got}",
+            f"SSH {where}: expected a login, got: {_reason(exc)}",
             next_step="look whether the VM runs and has that address, and whether port 22 is open",
         ) from exc
     return Shell(name or host, connection, access)
+
+
+def _reason(exc: Exception) -> str:
+    """Say in plain words why there was no login."""
+    if isinstance(exc, TimeoutError):
+        return "no answer"
+    if isinstance(exc, OSError) and exc.errno:
+        return os.strerror(exc.errno).lower()
+    return str(exc) or type(exc).__name__
 
 
 def private_key(lab: Lab, access: Access) -> asyncssh.SSHKey:

@@ -143,8 +143,14 @@ def test_a_key_that_is_not_let_in(lab: Lab, machine: Machine, tmp_path: Path, po
 
 
 def test_nobody_there(lab: Lab, machine: Machine, tmp_path: Path) -> None:
-    with pytest.raises(SystemDown, match="expected a login"):
+    with pytest.raises(SystemDown, match="expected a login, got: connection refused"):
         ssh.connect(lab, reach(lab, tmp_path, 1), machine)
+
+
+def test_a_connection_that_breaks_reads_as_such(shell: ssh.Shell) -> None:
+    shell.close()
+    with pytest.raises(SystemDown, match=r"^SSH .*: expected the connection to hold, got: .* during `echo hi`"):
+        shell.run(("echo", "hi"))
 
 
 @pytest.mark.parametrize(

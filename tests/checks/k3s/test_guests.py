@@ -129,3 +129,16 @@ def test_damaged_files_matter_while_something_is_to_be_installed(lab: Lab) -> No
     guests = tuple(guest.model_copy(update={"version": lab.k3s.version}) for guest in seen.guests)
     installed = check_guests(lab, seen.model_copy(update={"guests": guests}), NONE)
     assert "k3s.airgap" not in {finding.id for finding in installed}
+
+
+def test_a_lost_quorum_is_told_before_all_else(lab: Lab) -> None:
+    servers = [server.name for server in lab.servers]
+    guests = tuple(
+        guest.model_copy(update={"server_db": True, "cluster_ca": "c", "version": lab.k3s.version,
+                                 "units": {"k3s": "active"}, "reachable": guest.name == servers[-1]})
+        if guest.name in servers else guest
+        for guest in facts(lab).guests
+    )  # fmt: skip
+    seen = list(check_guests(lab, GuestFacts(guests=guests, read_at=NOW), NONE))
+    assert (seen[0].id, "nothing new is founded" in seen[0].remedy) == ("k3s.silent", True)
+    assert {finding.subject for finding in seen[1:]} == {f"guest {name}" for name in servers[:-1]}

@@ -66,12 +66,15 @@ def carry_out(run: Run, plan: Plan, *checks: Any) -> Plan:
 def bootstrap(lab_file: Path, **wants: Any) -> Plan:
     """Do what the notebook 20-bootstrap-k3s does."""
     run = start("bootstrap-k3s", lab=lab_file)
-    facts = run.read("guests", "k3s")
     only = wants.get("only", ())
-    run.find(facts, [guests_are_fit(run.lab, only=only)])
     checks = (cluster_is_ready(run.lab, only=only), nodes_are_in(run.lab), quorum_by_host(run.lab),
               certificates_last(run.lab), door_is_shut(run.lab))  # fmt: skip
-    return carry_out(run, run.plan(plan_k3s, facts, **wants), *checks)
+    try:
+        facts = run.read("guests", "k3s")
+        run.verify(guests_are_fit(run.lab, only=only))
+        return carry_out(run, run.plan(plan_k3s, facts, **wants), *checks)
+    finally:
+        run.close()
 
 
 def upgrade(lab_file: Path, **wants: Any) -> Plan:

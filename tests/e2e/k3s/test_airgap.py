@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from labkit.errors import Refused
+from labkit.errors import CheckFailed
 from labkit.systems import ssh
 from labkit.twin.client import TwinHandle
 from tests.e2e.k3s.conftest import bootstrap, edit_lab, enter, look, targets
@@ -30,10 +30,10 @@ def test_files_are_carried_once_they_are_whole(make_twin: MakeTwin, lab_file: Pa
     before = twin.status()["writes"].get("guests", 0)
 
     (folder / "k3s").write_bytes(program + b"!")
-    with pytest.raises(Refused, match=r"k3s-release/k3s: expected the SHA-256 \w+, got \w+; fetch it again"):
+    with pytest.raises(CheckFailed, match=r"k3s-release/k3s: expected the SHA-256 \w+, got \w+; fetch it again"):
         bootstrap(lab_file)
     (folder / "k3s").unlink()
-    with pytest.raises(Refused, match="k3s-release/k3s: expected a file that can be read, got none"):
+    with pytest.raises(CheckFailed, match="k3s-release/k3s: expected a file that can be read, got none"):
         bootstrap(lab_file)
     assert twin.status()["writes"].get("guests", 0) == before
 
