@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -18,9 +19,9 @@ def client(text: str) -> NotebookClient:
 
 
 def test_two_kernels_from_one_folder_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here, temporary = tmp_path / "here", tmp_path / "t"
+    here = tmp_path / "here"
     here.mkdir()
-    temporary.mkdir()
+    temporary = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
     monkeypatch.chdir(here)
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     one, two = client("x = 'one'"), client("x = 'two'")
@@ -34,4 +35,14 @@ def test_two_kernels_from_one_folder_do_not_meet(tmp_path: Path, monkeypatch: py
     assert not list(here.iterdir())
     del one, two, each
     gc.collect()
+    temporary.rmdir()
+
+
+def test_a_long_folder_for_temporary_files_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = tmp_path / ("long" * 25)
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    one = client("x = 'one'")
+    with one.setup_kernel():
+        one.execute_cell(one.nb.cells[0], 0)
     assert not list(temporary.iterdir())
