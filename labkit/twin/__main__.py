@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
-from labkit.errors import LabError
+from labkit.errors import InputError, LabError
 from labkit.twin.options import DEFAULT_SCALE, NAS_VERSIONS, SCENARIOS, VERSIONS, Options
-from labkit.twin.state import make_folder
+from labkit.twin.state import MISTAKES, make_folder, write_json
 
 
 def parse(words: list[str]) -> Options:
@@ -51,6 +52,8 @@ def main() -> None:
 
         run(options)
     except LabError as exc:
+        if isinstance(exc, InputError):
+            write_json(options.state / MISTAKES, [asdict(one) for one in exc.mistakes])
         sys.stderr.write(f"error: {exc}\n")
         sys.exit(exc.exit_status)
 

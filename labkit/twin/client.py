@@ -19,9 +19,8 @@ from typing import Any
 
 from labkit.errors import InputError, LabError, Mistake, StepFailed, SystemDown
 from labkit.process import start_program
-from labkit.twin.faults import parse_fault
 from labkit.twin.options import DEFAULT_SCALE, NasVersion, Version
-from labkit.twin.state import CONTROL_TOKEN, LOG, TWIN, make_folder
+from labkit.twin.state import CONTROL_TOKEN, LOG, MISTAKES, TWIN, make_folder
 
 __all__ = ["DEFAULT_SCALE", "TwinHandle", "join_twin", "start_twin"]
 
@@ -108,7 +107,13 @@ class TwinHandle:
         return dict(self.ask("data", what="write"))
 
     def ask(self, action: str, **given: Any) -> Any:
-        """Send one action to the control server and return its answer; raise StepFailed or SystemDown."""
+        """Send one action to the control server and return its answer.
+
+        Raises:
+            InputError: what was given does not fit the twin.
+            StepFailed: it cannot be done.
+            SystemDown: the twin does not answer.
+        """
         request = urllib.request.Request(  # loopback, by our own hand
             f"http://{self._control}/{action}",
             data=json.dumps(given).encode(),
@@ -123,7 +128,10 @@ class TwinHandle:
                 return json.load(answer)
         except urllib.error.HTTPError as exc:
             with exc:
-                raise StepFailed(f"twin: {json.load(exc).get('error')}") from exc
+                said = json.load(exc)
+            if "mistakes" in said:
+                raise _mistaken(said["mistakes"]) from exc
+            raise StepFailed(f"twin: {said.get('error')}") from exc
         except OSError as exc:
             raise SystemDown(f"twin {self.state}: expected an answer, got {exc}", next_step="labkit twin up") from exc
 
@@ -183,14 +191,14 @@ def start_twin(
         InputError: when the lab file, the scale or a fault is wrong.
         SystemDown: when it is not installed or does not come up; the text has the end of its log.
     """
-    for name in faults:
-        parse_fault(name)  # told before anything is made
+    _check_faults(lab_file, faults)
     if scale <= 0:
         raise InputError([Mistake("twin", 0, 0, "scale", "a number above zero", f"{scale:g}")])
     _check_installed()
     folder = make_folder(state or Path(tempfile.mkdtemp(prefix="labkit-twin-")))
     (folder / TWIN).unlink(missing_ok=True)
     (folder / LOG).unlink(missing_ok=True)
+    (folder / MISTAKES).unlink(missing_ok=True)
     words: list[str | Path] = [sys.executable, "-m", "labkit.twin", "--lab", lab_file, "--state", folder]
     words += ["--scenario", scenario, "--seed", str(seed), "--scale", str(scale), "--proxmox", proxmox, "--nas", nas]
     words += [word for name in faults for word in ("--fault", name)]
@@ -204,6 +212,15 @@ def start_twin(
         if state is None:
             shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _check_faults(lab_file: Path, faults: Sequence[str]) -> None:
+    """Tell a wrong fault before anything is made."""
+    if faults:
+        from labkit.lab.loader import load_lab  # noqa: PLC0415  # slow to import, and rarely needed here
+        from labkit.twin.targets import check_faults  # noqa: PLC0415
+
+        check_faults(load_lab(lab_file), faults)
 
 
 def _check_installed() -> None:
@@ -238,8 +255,14 @@ def join_twin(state: Path) -> TwinHandle:
     return TwinHandle(state.resolve(), data)
 
 
+def _mistaken(rows: list[dict[str, Any]]) -> InputError:
+    return InputError(Mistake(**row) for row in rows)
+
+
 def _failure(folder: Path, status: int | None) -> LabError:
     said = _tail(folder)
+    if (file := folder / MISTAKES).exists():
+        return _mistaken(json.loads(file.read_text()))
     if status == InputError.exit_status:
         return InputError([Mistake("twin", 0, 0, "", "a lab file and options that it can start with", said)])
     return SystemDown(f"twin: expected it to start, got exit status {status}; its log ends:\n{said}")

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from labkit.errors import LabError
+from labkit.errors import InputError, LabError
 from labkit.twin.person import Person
 from labkit.twin.proxmox.errors import PveError
 from labkit.twin.state import CONTROL_TOKEN, write_whole
@@ -63,6 +63,8 @@ class Control:
             return web.json_response({"error": f"{name}: no such action"}, status=404)
         try:
             return web.json_response(await action(await request.json()))
+        except InputError as exc:
+            return web.json_response({"mistakes": [asdict(one) for one in exc.mistakes]}, status=422)
         except (LabError, PveError, KeyError, TypeError, ValueError) as exc:
             return web.json_response({"error": f"{name}: {exc}"}, status=400)
 

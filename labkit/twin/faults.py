@@ -6,7 +6,7 @@ then over; the others last until they are cleared.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from labkit.errors import InputError, Mistake
@@ -53,24 +53,24 @@ _ALL = (
     Fault("slow", "Every answer of Proxmox takes so many milliseconds more.", ("MS",), 1),
     Fault("closing", "Every Nth request to Proxmox has its connection closed in the middle.", ("N",)),
     Fault("vmid-taken", "The next free VMID is taken by someone else right after it was told.", ("N",), strikes=1),
-    Fault("vm-locked", "A VM is locked by a backup.", ("NAME",), 1),
+    Fault("vm-locked", "A VM is locked by a backup.", ("VM",), 1),
     Fault("missing-privilege", "The API tokens lack a privilege.", ("PRIVILEGE",), 1),
     Fault("wrong-token", "Proxmox does not accept the API tokens."),
-    Fault("agent-silent", "The guest agent of a VM does not answer.", ("NAME",), 1),
-    Fault("wrong-address", "From its next boot on, a VM has another address than it was given.", ("NAME",), 1),
-    Fault("cloud-init-error", "From the next boot on, cloud-init of a VM ends in an error.", ("NAME",), 1),
+    Fault("agent-silent", "The guest agent of a VM does not answer.", ("VM",), 1),
+    Fault("wrong-address", "From its next boot on, a VM has another address than it was given.", ("VM",), 1),
+    Fault("cloud-init-error", "From the next boot on, cloud-init of a VM ends in an error.", ("VM",), 1),
     Fault("task-warnings", "Every task that goes well ends with `WARNINGS: 1`."),
-    Fault("ssh-silent", "The SSH port of a VM takes connections and says nothing.", ("NAME",), 1),
-    Fault("clock-off", "The clock of a VM is so many seconds ahead.", ("NAME", "SECONDS"), 2),
-    Fault("disk-full", "The disk of a VM is full: nothing can be written on it.", ("NAME",), 1),
+    Fault("ssh-silent", "The SSH port of a VM takes connections and says nothing.", ("VM",), 1),
+    Fault("clock-off", "The clock of a VM is so many seconds ahead.", ("VM", "SECONDS"), 2),
+    Fault("disk-full", "The disk of a VM is full: nothing can be written on it.", ("VM",), 1),
     Fault("ssh-drops", "The SSH connections of a VM break in the middle of the k3s installer.",
-          ("NAME",), 1, strikes=1),
+          ("VM",), 1, strikes=1),
     Fault("installer-download-fails", "The k3s installer cannot download k3s.", ("N",), strikes=1),
     Fault("k3s-wrong-token", "The servers take the token of a VM that wants to join, or of all, for a wrong one.",
-          ("NAME",)),
+          ("VM",)),
     Fault("k3s-dies-after-install", "k3s on a VM ends with an error right after it was installed, and at each start.",
-          ("NAME",), 1),
-    Fault("node-not-ready", "The node of a VM never gets Ready: its network plugin does not come up.", ("NAME",), 1),
+          ("VM",), 1),
+    Fault("node-not-ready", "The node of a VM never gets Ready: its network plugin does not come up.", ("VM",), 1),
     Fault("api-slow", "Every answer of the Kubernetes API takes so many milliseconds more.", ("MS",), 1),
     Fault("api-closing", "Every Nth request to the Kubernetes API has its connection closed; every 3rd without N.",
           ("N",)),
@@ -78,8 +78,8 @@ _ALL = (
     Fault("git-branch-moves", "Somebody else pushes right before the next push.", ("N",), strikes=1),
     Fault("wrong-age-key", "Somebody has encrypted a secret in the repository for another age key."),
     Fault("kustomization-broken", "Somebody has pushed a change with which a Kustomization does not build.",
-          ("NAME",), 1),
-    Fault("chart-fails", "Every install and upgrade of a chart or release fails.", ("NAME",), 1),
+          ("KUSTOMIZATION",), 1),
+    Fault("chart-fails", "Every install and upgrade of a chart or release fails.", ("CHART",), 1),
     Fault("nas-unreachable", "The NAS answers nobody: neither its API nor NFS."),
     Fault("nfs-empty", "The export of the NAS is empty for so many twin seconds.", ("SECONDS",), 1),
     Fault("backup-corrupt", "A byte is flipped in a block of the newest backup of a volume, or of all.",
@@ -107,9 +107,14 @@ class ActiveFault:
 
 
 class Faults:
-    """The faults that are on, and the parts of the twin that follow them."""
+    """The faults that are on, and the parts of the twin that follow them.
 
-    def __init__(self) -> None:
+    Args:
+        check: raises InputError for a fault that is aimed at what is not there.
+    """
+
+    def __init__(self, check: Callable[[ActiveFault], None] = lambda _fault: None) -> None:
+        self._check = check
         self._active: dict[str, ActiveFault] = {}
         self._followers: list[Callable[[], Awaitable[None]]] = []
 
@@ -123,8 +128,9 @@ class Faults:
             await follower()
 
     def set(self, text: str) -> None:
-        """Switch a fault on; raise InputError when there is no such fault or its arguments do not fit."""
+        """Switch a fault on; raise InputError when there is none of that name, or its arguments do not fit."""
         fault = parse_fault(text)
+        self._check(fault)
         self._active[fault.text] = fault
 
     def clear(self, text: str) -> bool:
@@ -133,6 +139,9 @@ class Faults:
         for key in gone:
             del self._active[key]
         return bool(gone)
+
+    def __iter__(self) -> Iterator[ActiveFault]:
+        return iter(list(self._active.values()))
 
     def active(self) -> list[str]:
         """Return the faults that are on, as they were written."""

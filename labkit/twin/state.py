@@ -10,6 +10,8 @@ CONNECT = "connect.json"
 SECRETS = "secrets.json"
 CONTROL_TOKEN = "control.token"  # noqa: S105  # a file's name
 LOG = "twin.log"
+MISTAKES = "mistakes.json"
+"""Why it could not start with what it was given."""
 
 
 def write_whole(path: Path, text: str) -> None:

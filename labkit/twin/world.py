@@ -15,6 +15,7 @@ from labkit.twin.options import Options, Pace
 from labkit.twin.secrets import make_secrets, ssh_public_key
 from labkit.twin.seed import Seed
 from labkit.twin.state import CONNECT
+from labkit.twin.targets import Targets
 
 
 @dataclass
@@ -31,7 +32,8 @@ class World:
     authority: Authority
     endpoints: Endpoints
     secrets: dict[str, str]
-    faults: Faults = field(default_factory=Faults)
+    targets: Targets
+    faults: Faults
     counters: Counters = field(default_factory=Counters)
     trust: dict[str, Path] = field(default_factory=dict)
 
@@ -48,7 +50,7 @@ class World:
 
 def make_world(options: Options, lab: Lab) -> World:
     """Prepare what the parts share; nothing runs yet."""
-    seed = Seed(options.seed, lab.name)
+    seed, targets = Seed(options.seed, lab.name), Targets(lab)
     world = World(
         options=options,
         lab=lab,
@@ -57,6 +59,8 @@ def make_world(options: Options, lab: Lab) -> World:
         authority=Authority(options.state, lab.name),
         endpoints=Endpoints(options.state / CONNECT),
         secrets=make_secrets(lab, seed),
+        targets=targets,
+        faults=Faults(targets.check),
     )
     for text in options.faults:
         world.faults.set(text)

@@ -92,12 +92,14 @@ class Api:
         )
         return vmid, status
 
-    def make(self, name: str, address: str, *, node: str = "north", template: int = 9000) -> str:
-        """Make a VM that is up, and return its path."""
+    def make(self, name: str, address: str, *, node: str = "north", template: int = 9000, fault: str = "") -> str:
+        """Make a VM that is up, and return its path; the fault is on before its first boot."""
         vmid, status = self.clone(name, node=node, template=template)
         assert status == "OK", status
         path = f"/nodes/{node}/qemu/{vmid}"
         self.data("PUT", f"{path}/config", **cloud_init(self.twin, address))
+        if fault:
+            self.twin.fault(fault)
         assert self.task("POST", f"{path}/status/start") == "OK"
         self.agent(path)
         return path

@@ -3,14 +3,17 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import asyncssh
 import pytest
 import requests
 
 from labkit.errors import InputError
+from labkit.lab.loader import load_lab
 from labkit.twin.client import TwinHandle
 from labkit.twin.faults import FAULTS, Faults, parse_fault
+from labkit.twin.targets import check_faults
 from tests.twin.conftest import Api, connect, place, ssh, until
 
 CASES: dict[str, Callable[[Api], None]] = {}
@@ -180,8 +183,7 @@ def _agent_silent(api: Api) -> None:
 
 @case
 def _wrong_address(api: Api) -> None:
-    api.twin.fault("wrong-address:lost")
-    path = api.make("lost", "10.20.0.71")
+    path = api.make("lost", "10.20.0.71", fault="wrong-address:lost")
     cards = api.get(f"{path}/agent/network-get-interfaces")["result"]
     address = cards[1]["ip-addresses"][0]["ip-address"]
     assert address != "10.20.0.71"
@@ -190,8 +192,7 @@ def _wrong_address(api: Api) -> None:
 
 @case
 def _cloud_init_error(api: Api) -> None:
-    api.twin.fault("cloud-init-error:ill")
-    path = api.make("ill", "10.20.0.72")
+    path = api.make("ill", "10.20.0.72", fault="cloud-init-error:ill")
     done = api.run(path, "cloud-init", "status", "--wait", "--format", "json")
     assert done["exitcode"] == 1
     assert '"status": "error"' in done["out-data"]
@@ -257,6 +258,30 @@ def test_connections_are_still_refused_to_strangers(twin: TwinHandle) -> None:
 def test_wrong_faults_say_what_is_expected(text: str) -> None:
     with pytest.raises(InputError, match="expected"):
         parse_fault(text)
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("host-down:norht", "a host of lab bench (north, south), got norht; did you mean `north`?"),
+    ("agent-silent:delta", "a VM of lab bench (alpha, beta, gamma), got delta; did you mean `beta`?"),
+    ("clock-off:nobody:60", "a VM of lab bench (alpha, beta, gamma), got nobody"),
+    ("k3s-wrong-token:alfa", "did you mean `alpha`?"),
+    ("replica-short:north", "a node of lab bench (alpha, beta, gamma), got north"),
+    ("storage-full:local-zfs", "a storage of lab bench (local, local-lvm, tank-zfs), got local-zfs"),
+    ("storage-full:tank-zfs:north", "a storage of host north (local, local-lvm), got tank-zfs"),
+    ("storage-full:local:west", "a host of lab bench (north, south), got west"),
+])  # fmt: skip
+def test_a_fault_that_would_hit_nothing_is_refused(text: str, said: str, lab_file: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        check_faults(load_lab(lab_file), ["no-quorum", text])
+    assert said in str(caught.value)
+
+
+def test_a_fault_may_hit_a_vm_that_somebody_has_added(twin: TwinHandle) -> None:
+    with pytest.raises(InputError, match="expected a VM of lab bench"):
+        twin.fault("agent-silent:extra")
+    twin.add_vm("extra")
+    twin.fault("agent-silent:extra")
+    twin.delete_vm("extra")
 
 
 def test_strikes_count_down() -> None:

@@ -166,7 +166,7 @@ def test_an_unknown_fault_is_told(twin: TwinHandle, lab_file: Path, tmp_path: Pa
     with pytest.raises(InputError, match="scale: expected a number above zero, got 0"):
         start_twin(lab_file, state=tmp_path, scale=0)
     assert not list(tmp_path.iterdir())
-    with pytest.raises(StepFailed, match="template-locked"):
+    with pytest.raises(InputError, match="template-locked"):
         twin.fault("templates-locked")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,29 @@ def path_of(files: Mapping[str, bytes], name: str) -> str | None:
             ):
                 return str(tree["spec"].get("path") or "").removeprefix("./").strip("/")
     return None
+
+
+def kustomizations(files: Mapping[str, bytes]) -> set[str]:
+    """Return the names of all Kustomizations of Flux."""
+    return {str(name) for one in _of_kind(files, "Kustomization") if "sourceRef" in one.get("spec", {})
+            and (name := (one.get("metadata") or {}).get("name"))}  # fmt: skip
+
+
+def charts(files: Mapping[str, bytes]) -> set[str]:
+    """Return the names of all HelmReleases and of their charts."""
+    found: set[str] = set()
+    for one in _of_kind(files, "HelmRelease"):
+        spec = one.get("spec") or {}
+        chart = ((spec.get("chart") or {}).get("spec") or {}).get("chart")
+        names = ((one.get("metadata") or {}).get("name"), spec.get("releaseName"), chart)
+        found |= {str(name) for name in names if name}
+    return found
+
+
+def _of_kind(files: Mapping[str, bytes], kind: str) -> Iterator[dict[str, Any]]:
+    for file, text in files.items():
+        if file.endswith((".yaml", ".yml")) and f"kind: {kind}".encode() in text:
+            yield from (tree for tree in _trees(text) if tree.get("kind") == kind)
 
 
 def break_kustomization(files: Mapping[str, bytes], name: str) -> Changes:

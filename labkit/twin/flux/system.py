@@ -17,11 +17,12 @@ from labkit.twin.charts.issuing import Issuer
 from labkit.twin.charts.programs import programs
 from labkit.twin.controllers import Controller
 from labkit.twin.controllers.objects import condition, name_of, namespace_of, spec_of
+from labkit.twin.faults import ActiveFault
 from labkit.twin.flux import controllers
 from labkit.twin.flux.applying import Applier, ApplyFailed, ordered
 from labkit.twin.flux.base import KUSTOMIZATIONS, RELEASES
 from labkit.twin.flux.build import kustomize
-from labkit.twin.flux.faulty import break_kustomization, encrypt_anew, unreadable
+from labkit.twin.flux.faulty import break_kustomization, charts, encrypt_anew, kustomizations, unreadable
 from labkit.twin.flux.surroundings import Surroundings
 from labkit.twin.git import Bare, GitServer, Person, serve_copy
 from labkit.twin.git.client import git, known_hosts_line, parse_url
@@ -30,9 +31,10 @@ from labkit.twin.k3s.cluster import Cluster
 from labkit.twin.k3s.system import K3s
 from labkit.twin.kube.door import Object
 from labkit.twin.kube.local import LocalApi
-from labkit.twin.repository import lab_values, materialise
+from labkit.twin.repository import example_files, lab_values, materialise
 from labkit.twin.secrets import ssh_private_key, ssh_public_key
 from labkit.twin.state import write_whole
+from labkit.twin.targets import unknown_target
 from labkit.twin.world import World
 
 SYSTEM = "git"
@@ -41,6 +43,8 @@ _PINNED = "git_known_hosts"
 _PORTS = (80, 443)
 _SPACE = "flux-system"
 _READY_SECONDS = 45.0
+_IN_GIT = {"kustomization-broken": ("a Kustomization", kustomizations), "chart-fails": ("a chart or release", charts)}
+"""Faults of what stands in the repository, and how to find it there."""
 _log = logging.getLogger(__name__)
 
 
@@ -78,6 +82,7 @@ class GitOps:
         self._server: GitServer | None = None
         k3s.more.append(self._controllers)
         world.faults.follow(self.settle)
+        world.targets.further.append(self._check_target)
         world.trust[f"{lab.ingress}:443"] = self._issuer.file
 
     @property
@@ -117,6 +122,8 @@ class GitOps:
             await self.prepare()
         elif self.world.options.scenario == "flux":
             self._made = asyncio.create_task(self._make())  # while the cluster comes up
+        for fault in self.world.faults:
+            self._check_target(fault)
         await self.settle()
 
     async def stop(self) -> None:
@@ -143,6 +150,20 @@ class GitOps:
             await server.start(self.world.endpoints.listen(self.address))
         if self._made is not None and self._made.done():
             await asyncio.to_thread(self._break)
+
+    def _check_target(self, fault: ActiveFault) -> None:
+        """Refuse a fault of a Kustomization or chart that the repository does not have."""
+        name = fault.fault.name
+        known = {
+            "kustomization-broken": ("a Kustomization", kustomizations),
+            "chart-fails": ("a chart or release", charts),
+        }
+        if name in known and self._remote is not None:
+            what, names = known[name]
+            made = self._made is not None and self._made.done()
+            there = names(self._bare.files() if made else example_files())
+            if fault.arguments[0] not in there:
+                raise unknown_target(name, f"{what} of the repository", there, fault.arguments[0])
 
     def _break(self) -> None:
         faults = self.world.faults

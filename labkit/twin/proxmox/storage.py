@@ -9,9 +9,9 @@ from labkit.lab.models import Lab
 from labkit.twin.faults import Faults
 from labkit.twin.proxmox.errors import PveError
 from labkit.twin.proxmox.inventory import Inventory, Vm
+from labkit.twin.targets import LOCAL, storages_of
 
 GIB = 1024**3
-LOCAL = "local"
 _LOCAL_SIZE = 94 * GIB
 _LOCAL_USED = 11 * GIB
 _SPARE = 1.5
@@ -37,9 +37,7 @@ class Storages:
 
     def names(self, node: str) -> tuple[str, ...]:
         """Return the storages of a host."""
-        host = self.lab.hosts[node]
-        wanted = host.storage or self.lab.defaults.host.storage
-        return (LOCAL,) if wanted == LOCAL else (LOCAL, wanted)
+        return storages_of(self.lab, node)
 
     def status(self, node: str, name: str) -> dict[str, Any]:
         """Return the status of one storage as Proxmox shows it; raise PveError when it is not there."""

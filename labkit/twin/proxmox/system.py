@@ -33,6 +33,7 @@ class Proxmox:
         inventory = Inventory(pve)
         for one in vms:
             inventory.add(one)
+        world.targets.more_vms = lambda: {one.name for one in inventory if not one.template}
         tasks = Tasks(world.clock, with_warnings=lambda: world.faults.has("task-warnings"))
         storages = Storages(world.lab, inventory, world.faults)
         self.core = Core(world, pve, inventory, tasks, storages, Access(world), guests)

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from labkit.twin.repository.build import materialise
 from labkit.twin.repository.fill import Secrets
-from labkit.twin.repository.values import DATA, LabValues, lab_values
+from labkit.twin.repository.values import DATA, LabValues, example_files, lab_values
 
-__all__ = ["DATA", "LabValues", "Secrets", "lab_values", "materialise"]
+__all__ = ["DATA", "LabValues", "Secrets", "example_files", "lab_values", "materialise"]

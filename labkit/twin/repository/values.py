@@ -29,6 +29,11 @@ class LabValues:
     git_path: str = "./kubernetes/clusters/production"
 
 
+def example_files() -> dict[str, bytes]:
+    """Return the files of the example by path, with the seed's values and the marks of secrets still in them."""
+    return {path.relative_to(DATA).as_posix(): path.read_bytes() for path in DATA.rglob("*") if path.is_file()}
+
+
 def lab_values(lab: Lab) -> LabValues:
     """Take the values from a lab file."""
     return LabValues(

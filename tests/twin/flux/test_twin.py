@@ -100,6 +100,16 @@ def test_faults_that_come_through_git_and_go_again(side: Side) -> None:
     side.until(lambda: side.says("Kustomization/apps").startswith("Applied revision"))
 
 
+def test_a_fault_of_what_is_not_in_the_repository_is_refused(side: Side, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected a Kustomization of the repository .*; did you mean `apps`\?"):
+        side.twin.fault("kustomization-broken:app")
+    with pytest.raises(InputError, match="did you mean `longhorn`"):
+        side.twin.fault("chart-fails:longhorns")
+    assert side.twin.status()["faults"] == []
+    with pytest.raises(InputError, match="did you mean `infrastructure-configs`"):
+        start_twin(LAB, state=tmp_path, faults=["kustomization-broken:infra-configs"], parent=os.getpid())
+
+
 def test_a_host_that_refuses_and_a_branch_that_moves(side: Side) -> None:
     side.twin.fault("git-unreachable")
     with pytest.raises(LabError):
