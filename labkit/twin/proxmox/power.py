@@ -11,8 +11,8 @@ from labkit.twin.proxmox.errors import PveError, TaskError, parameter_error
 from labkit.twin.proxmox.inventory import Vm
 from labkit.twin.proxmox.privileges import Need
 from labkit.twin.proxmox.privileges import vm as vm_need
-from labkit.twin.proxmox.storage import LOCAL
 from labkit.twin.proxmox.tasks import Task
+from labkit.twin.targets import LOCAL
 
 
 class Power:

@@ -19,8 +19,9 @@ from labkit.twin.proxmox.inventory import Inventory, Vm
 from labkit.twin.proxmox.power import Power
 from labkit.twin.proxmox.privileges import Need, agent_need, vm
 from labkit.twin.proxmox.server import Front
-from labkit.twin.proxmox.storage import LOCAL, Storages, storage_type
+from labkit.twin.proxmox.storage import Storages, storage_type
 from labkit.twin.proxmox.tasks import Task, Tasks
+from labkit.twin.targets import LOCAL
 from labkit.twin.world import World
 
 _CONFIG = ("Disk", "CDROM", "CPU", "Memory", "Network", "HWType", "Options", "Cloudinit")
