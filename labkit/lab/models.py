@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from labkit.lab.base import Model
+from labkit.lab.health import Health
 from labkit.lab.types import (
     NAME_PATTERN,
     SECRET_SCHEMES,
@@ -51,13 +53,7 @@ from labkit.lab.types import (
     parse_size,
 )
 
-__all__ = ["NAME_PATTERN", "SECRET_SCHEMES", "Address", "Lab", "Machine", "Network", "Role", "parse_size"]
-
-
-class Model(BaseModel):
-    """The base of all parts of a lab: frozen, and an unknown key is a mistake."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+__all__ = ["NAME_PATTERN", "SECRET_SCHEMES", "Address", "Lab", "Machine", "Model", "Network", "Role", "parse_size"]
 
 
 class NetworkPart(Model):
@@ -302,6 +298,8 @@ class Lab(Model):
     """The address of Traefik's load balancer service."""
     nas: Nas
     """The TrueNAS box."""
+    health: Health = Health()
+    """What the health report looks at."""
     connect_to: dict[HostPort, HostPort] = Field(default_factory=dict)
     """Where to connect instead, as curl's --connect-to: for port forwards and jump hosts; names are still verified."""
 

@@ -1,0 +1,84 @@
+"""From when on the health report finds something: limits with defaults that suit a homelab."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from labkit.lab.base import Model
+
+Percent = Annotated[int, Field(ge=1, le=100)]
+Many = Annotated[int, Field(ge=1, le=1000)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class ProxmoxLimits(Model):
+    """Limits for the Proxmox hosts."""
+
+    storage_percent: Percent = 85
+    """How full a storage may be."""
+    storage_full_percent: Percent = 95
+    """How full a storage is when VMs are about to stop: an error, no warning."""
+    memory_percent: Many = 100
+    """How much of a host's memory its running VMs may have between them; more than 100 swaps or kills."""
+    backup_hours: Count = 192
+    """How old the newest backup of a VM may be; the default is a week and a day."""
+    certificate_days: Count = 10
+    """How long a host's certificate must last; Proxmox renews its own two weeks before their end."""
+    disk_wear_percent: Percent = 80
+    """How worn a solid-state disk may be."""
+
+
+class GuestLimits(Model):
+    """Limits for the VMs, seen from inside."""
+
+    disk_percent: Percent = 80
+    """How full the root file system may be; the kubelet deletes images from 85 and evicts pods from 90 on."""
+    disk_full_percent: Percent = 90
+    """How full it is when pods are evicted: an error, no warning."""
+    inode_percent: Percent = 85
+    """How many of the root file system's inodes may be taken."""
+    memory_percent: Percent = 90
+    """How much of the memory may be in use."""
+    clock_seconds: Count = 2
+    """How far a clock may be off; etcd and one-time passwords depend on it."""
+    reboot_days: Count = 14
+    """How long a reboot may wait that an update asked for."""
+
+
+class KubernetesLimits(Model):
+    """Limits for the cluster."""
+
+    certificate_days: Count = 30
+    """How long the certificates of k3s and of the kubeconfig must last; k3s renews its own at a restart."""
+    snapshot_hours: Count = 2
+    """How late an etcd snapshot may be after k3s.snapshot_schedule."""
+    restarts: Count = 5
+    """How often a container may have restarted, when the last time is no longer ago than `restart_hours`."""
+    restart_hours: Count = 24
+    """How long ago the last restart must be before it is forgotten."""
+    stuck_minutes: Count = 15
+    """How long a pod may wait, start or end, and a controller be short of replicas."""
+    job_days: Count = 7
+    """How long ago a job must have failed before it is forgotten."""
+    quota_percent: Percent = 90
+    """How much of a resource quota may be used."""
+
+
+class Limits(Model):
+    """From when on something counts as a finding, by area."""
+
+    proxmox: ProxmoxLimits = ProxmoxLimits()
+    """Limits for the Proxmox hosts."""
+    guests: GuestLimits = GuestLimits()
+    """Limits for the VMs, seen from inside."""
+    kubernetes: KubernetesLimits = KubernetesLimits()
+    """Limits for the cluster."""
+
+
+class Health(Model):
+    """What the health report looks at."""
+
+    limits: Limits = Limits()
+    """From when on something counts as a finding."""
