@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -262,7 +262,8 @@ def _check_choices(parts: _Parts) -> None:
 
 
 def _check_once(parts: _Parts) -> None:
-    lists: Iterator[Path] = iter([("proxmox", "api"), ("network", "dns"), ("k3s", "disable")])
+    names = ("proxmox.api", "network.dns", "k3s.disable", "messages.to", "messages.only")
+    lists = [tuple(name.split(".")) for name in names]
     vms = [("vms", name, "taints") for name in parts.mapping(("vms",))]
     for path in (*lists, *vms):
         seen: dict[str, int] = {}

@@ -27,6 +27,7 @@ from labkit.lab.types import (
     GitUrl,
     HostName,
     HostPort,
+    Hours,
     Interface,
     K3sVersion,
     KubeVip,
@@ -49,6 +50,7 @@ from labkit.lab.types import (
     UserName,
     Vlan,
     VmId,
+    Zone,
     parse_range,
     parse_size,
 )
@@ -271,6 +273,21 @@ class Nas(Model):
     """Longhorn's backup target."""
 
 
+class Messages(Model):
+    """Who is told when something got worse or better."""
+
+    to: tuple[SecretRef, ...] = Field(min_length=1)
+    """Destinations: references to URLs as apprise has them (ntfy, mail, Gotify, Matrix, ...)."""
+    only: tuple[Literal["worse", "better"], ...] = Field(default=("worse", "better"), min_length=1)
+    """What is told of."""
+    least: Literal["info", "warning", "error"] = "warning"
+    """The severity from which a finding counts."""
+    quiet: Hours | None = None
+    """Hours in which only new errors are told at once, for example 22:00-07:00; the rest comes afterwards."""
+    zone: Zone | None = None
+    """The time zone of the quiet hours; that of the machine when absent."""
+
+
 class Lab(Model):
     """The whole lab, as `parameters/lab.yaml` describes it."""
 
@@ -300,6 +317,8 @@ class Lab(Model):
     """The TrueNAS box."""
     health: Health = Health()
     """What the health report looks at."""
+    messages: Messages | None = None
+    """Who is told when something got worse or better; nobody when absent."""
     connect_to: dict[HostPort, HostPort] = Field(default_factory=dict)
     """Where to connect instead, as curl's --connect-to: for port forwards and jump hosts; names are still verified."""
 

@@ -7,9 +7,11 @@ import re
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import time
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -306,3 +308,33 @@ GitUrl = Annotated[
 ]
 NasApi = Annotated[str, Checked(_nas_api, "wss://scale.lan/api/current", "^wss://[^\\s@]+$")]
 BackupTarget = Annotated[str, Checked(_backup_target, "nfs://scale.lan:/mnt/tank/backups", r"^(nfs|cifs|s3)://.+")]
+
+
+def parse_hours(value: str) -> tuple[time, time]:
+    """Turn `22:00-07:00` into its two times of day; the second may be the earlier one, of the next day."""
+    found = re.fullmatch(r"([01][0-9]|2[0-3]):([0-5][0-9])\s*-\s*([01][0-9]|2[0-3]):([0-5][0-9])", value)
+    if found is None:
+        raise FormError("two times of day, for example 22:00-07:00")
+    first, last = time(int(found[1]), int(found[2])), time(int(found[3]), int(found[4]))
+    if first == last:
+        raise FormError("two different times of day, for example 22:00-07:00")
+    return first, last
+
+
+def _hours(value: str) -> str:
+    parse_hours(value)
+    return value
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise FormError("a time zone, for example Europe/Berlin") from None
+    return value
+
+
+Hours = Annotated[
+    str, Checked(_hours, "22:00-07:00", r"^([01][0-9]|2[0-3]):[0-5][0-9]\s*-\s*([01][0-9]|2[0-3]):[0-5][0-9]$")
+]
+Zone = Annotated[str, Checked(_zone, "Europe/Berlin", r"^[A-Za-z][A-Za-z0-9_+/-]*$")]

@@ -19,7 +19,8 @@ SEEN_IN_EDITORS = """
 unknown-key unknown-key-top unknown-key-far unknown-key-case missing-key missing-vm-keys no-vms no-hosts
 type-number-for-text type-boolean-for-text type-text-for-number type-boolean-for-number
 type-fraction-for-number type-number-for-address type-text-for-list type-text-for-mapping
-type-nothing-for-mapping type-list-for-mapping empty-list address-malformed vmid-too-low host-name
+type-nothing-for-mapping messages-nobody messages-not-a-list messages-only messages-least messages-quiet
+type-list-for-mapping empty-list address-malformed vmid-too-low host-name
 template-placeholder storage-name bridge-name vlan-too-high size-without-unit size-wrong-unit
 size-kubernetes-unit size-negative size-no-number cores-zero secret-literal secret-literal-with-colon
 secret-number secret-unknown-scheme secret-nothing-after-scheme secret-token-in-id secret-token-as-text role
