@@ -76,8 +76,10 @@ class Change(BaseModel):
     """One difference between what is wanted and what was seen.
 
     `kind` and `target` name the thing (`vm`, `k3s-master-01`); `system` is who carries it out. `before` and
-    `after` hold only what differs. `needs` are the ids of changes that must have succeeded before. Changes of
-    one `lane` wait for each other. `note` is for the reader and no part of the digest.
+    `after` hold only what differs. `needs` are the ids of changes that must have succeeded before, `follows` of those
+    that must have come to an end, whichever it is. Changes of one `lane` wait for each other, beyond `width` of them.
+    The failure of one that stands `apart` stops only what needs it. `note` is for the reader. How changes are
+    carried out (`width`, `apart`) and the note are no part of the digest.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -90,7 +92,10 @@ class Change(BaseModel):
     after: dict[str, JsonValue] = Field(default_factory=dict)
     risk: Risk = Risk.SAFE
     needs: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
     lane: str = ""
+    width: int = Field(default=1, ge=1)
+    apart: bool = False
     note: str = ""
 
     @property
@@ -117,7 +122,7 @@ class Plan(BaseModel):
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits that stand for the changes and nothing else."""
-        data = sorted((c.model_dump(mode="json", exclude={"note"}) for c in self.changes), key=_canonical)
+        data = sorted((_digested(change) for change in self.changes), key=_canonical)
         text = _canonical({"runbook": self.runbook, "lab": self.lab, "changes": data})
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -164,18 +169,28 @@ def order(changes: Iterable[Change]) -> tuple[Change, ...]:
     names = [change.id for change in waiting]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise LabError(f"plan: expected each change once, got twice: {', '.join(twice)}")
-    if unknown := sorted({need for change in waiting for need in change.needs} - set(names)):
+    if unknown := sorted({need for change in waiting for need in _before(change)} - set(names)):
         raise LabError(f"plan: expected prerequisites that are in the plan, got {', '.join(unknown)}")
     waiting.sort(key=lambda change: change.action is Action.DELETE)
     done: dict[str, Change] = {}
     while waiting:
-        ready = next((c for c in waiting if all(need in done for need in c.needs)), None)
+        ready = next((c for c in waiting if all(need in done for need in _before(c))), None)
         if ready is None:
             circle = ", ".join(change.id for change in waiting)
             raise LabError(f"plan: expected prerequisites without a circle, got one among {circle}")
         waiting.remove(ready)
         done[ready.id] = ready
     return tuple(done.values())
+
+
+def _before(change: Change) -> tuple[str, ...]:
+    return change.needs + change.follows
+
+
+def _digested(change: Change) -> dict[str, JsonValue]:
+    """What of a change counts for the digest; `follows` only where there are any: older digests stay what they were."""
+    unsaid = {"note", "width", "apart"} if change.follows else {"note", "width", "apart", "follows"}
+    return change.model_dump(mode="json", exclude=unsaid)
 
 
 def worst(findings: Sequence[Finding]) -> Severity | None:

@@ -47,6 +47,14 @@ def test_a_plan_that_makes_no_sense_is_refused(changes: list[Change], said: str)
         plan(*changes)
 
 
+def test_how_a_change_is_carried_out_is_no_part_of_the_digest() -> None:
+    assert plan(change("a")).digest == plan(change("a", width=5, apart=True)).digest
+    assert plan(change("a")).digest == "9fddf3afa935"
+    after = plan(change("a"), change("b", follows=("vm/a/create",)))
+    assert after.digest != plan(change("a"), change("b")).digest
+    assert [one.target for one in plan(change("b", follows=("vm/a/create",)), change("a")).changes] == ["a", "b"]
+
+
 names = st.lists(st.sampled_from("abcdefgh"), unique=True, min_size=1)
 
 

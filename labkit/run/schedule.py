@@ -1,7 +1,8 @@
 """Carry out the changes of a plan side by side: prerequisites first, one per lane, deletes last.
 
 At the first failure nothing new is started, what runs is let to its end, and the outcome says what was and was
-not done. An interrupt does the same; a second one gives up waiting.
+not done. An interrupt does the same; a second one gives up waiting. The failure of a change that stands apart stops
+only what needs it.
 """
 
 from __future__ import annotations
@@ -101,9 +102,26 @@ class Scheduler:
                 continue
             if any(self._states[need] is not State.DONE for need in change.needs):
                 continue
-            if change.lane and len(self._lanes.get(change.lane, ())) >= self._widths.get(change.lane, 1):
+            if not all(self._has_ended(name) for name in change.follows):
+                continue
+            if change.lane and len(self._lanes.get(change.lane, ())) >= self._width(change):
                 continue
             yield change
+
+    def _width(self, change: Change) -> int:
+        return self._widths.get(change.lane, change.width)
+
+    def _has_ended(self, name: str) -> bool:
+        """Whether a change was done, has failed, or will never start because something that it needs failed."""
+        state = self._states[name]
+        return state in (State.DONE, State.FAILED) or (state is State.WAITING and self._is_lost(name))
+
+    def _is_lost(self, name: str) -> bool:
+        change = self._changes[name]
+        return any(
+            self._states[need] is State.FAILED or (self._states[need] is State.WAITING and self._is_lost(need))
+            for need in change.needs
+        )
 
     def _work(self, change: Change) -> None:
         step = Step(
@@ -134,5 +152,5 @@ class Scheduler:
                 self._outcome.done[change.id] = result
             else:
                 self._outcome.failed[change.id] = error
-                self._stopping = True
+                self._stopping = self._stopping or not change.apart
             self._turn.notify_all()

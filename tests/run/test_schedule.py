@@ -95,6 +95,37 @@ def test_leaving_the_lane_lets_the_next_start_while_the_first_goes_on() -> None:
     assert outcome.ok
 
 
+def test_a_failure_apart_stops_only_what_needs_it() -> None:
+    recorder = Recorder(failing=("a",))
+    outcome = run(
+        recorder,
+        change("a", apart=True),
+        change("use-a", needs=("vm/a/create",)),
+        change("use-use-a", needs=("vm/use-a/create",)),
+        change("b", apart=True, needs=("vm/first/create",)),
+        change("first"),
+        change("tidy", follows=("vm/use-use-a/create", "vm/b/create")),
+        change("old", Action.DELETE),
+    )
+    assert not outcome.ok
+    assert list(outcome.failed) == ["vm/a/create"]
+    assert sorted(outcome.done) == ["vm/b/create", "vm/first/create", "vm/tidy/create"]
+    assert outcome.not_started == ("vm/use-a/create", "vm/use-use-a/create", "vm/old/delete")
+    assert [name for what, name in recorder.log if what == "begin"][-1] == "tidy"
+
+
+def test_what_follows_waits_for_an_end_of_either_kind() -> None:
+    recorder = Recorder()
+    assert run(recorder, change("b", follows=("vm/a/create",)), change("a")).ok
+    assert [name for what, name in recorder.log if what == "begin"] == ["a", "b"]
+
+
+def test_a_lane_may_be_wider_than_one() -> None:
+    both = threading.Barrier(2, timeout=10)
+    changes = [change(name, lane="restore", width=2) for name in ("a", "b")]
+    assert Scheduler(changes, lambda *_: str(both.wait()), lambda *_: None).run().ok
+
+
 def test_every_state_is_told() -> None:
     told: list[tuple[State, str]] = []
     recorder = Recorder(failing=("b",))
