@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import date
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from labkit.lab.base import Model
+from labkit.lab.types import Checked, Form, FormError
 
 Percent = Annotated[int, Field(ge=1, le=100)]
 Many = Annotated[int, Field(ge=1, le=1000)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _day(value: str) -> str:
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        raise FormError("a date, for example 2027-01-31") from None
+    return value
+
+
+Day = Annotated[str, Checked(_day, "2027-01-31", r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+Reason = Annotated[str, Form(r".*\S.{8,}\S.*", "a reason in words", "the box is in repair until May")]
+Pattern = Annotated[str, Form(r"\S(.*\S)?", "a name, * for any part of it", "host venus")]
 
 
 class ProxmoxLimits(Model):
@@ -77,8 +92,30 @@ class Limits(Model):
     """Limits for the cluster."""
 
 
+class Ignored(Model):
+    """Findings that are accepted for a time: they count for nothing, and the report names them apart."""
+
+    check: Pattern
+    """The id of the check as the report names it; * stands for any part."""
+    subject: Pattern = "*"
+    """What the finding is about, as the report names it; * stands for any part."""
+    reason: Reason
+    """Why it is accepted."""
+    until: Day
+    """The last day on which it is; afterwards the findings count again."""
+
+    @property
+    def last_day(self) -> date:
+        """The last day on which it holds."""
+        return date.fromisoformat(self.until)
+
+
 class Health(Model):
     """What the health report looks at."""
 
     limits: Limits = Limits()
     """From when on something counts as a finding."""
+    ignore: tuple[Ignored, ...] = ()
+    """Findings that are accepted for a time."""
+    fail_on: Literal["info", "warning", "error", "never"] = "error"
+    """The severity from which findings give exit status 1."""

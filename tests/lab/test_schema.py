@@ -27,7 +27,7 @@ secret-number secret-unknown-scheme secret-nothing-after-scheme secret-token-in-
 role-unlike vm-name vm-name-too-long k3s-version k3s-kube-vip k3s-component k3s-retention k3s-schedule taint
 taint-effect label-key label-value api-not-https api-no-url api-credentials fingerprint domain git-path git-branch
 backup-target-scheme nas-api nas-host user-name several health-limit-too-high health-limit-zero
-health-limit-with-unit health-unknown-limit
+health-limit-with-unit health-unknown-limit health-ignore health-fail-on
 """
 
 
