@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import time
+import traceback
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from labkit.checks.base import Check
+from labkit.checks.health import needed_systems
 from labkit.errors import CheckFailed, LabError, StepFailed, counted
+from labkit.facts.survey import Unread
 from labkit.lab import Lab
 from labkit.lab.loader import load_lab
 from labkit.plan import Finding, Plan, Severity
@@ -26,6 +29,7 @@ from labkit.run.lock import lab_lock
 from labkit.run.notices import Board, Draw, in_notebook, register_pictures, show
 from labkit.run.rehearsed import remember_rehearsal, say_rehearsal
 from labkit.run.schedule import Outcome, Scheduler
+from labkit.run.survey import Survey, survey
 from labkit.secrets import redact
 
 Planner = Callable[..., Plan]
@@ -96,6 +100,23 @@ class Run:
         fresh = self._read(names)
         self._facts.update(fresh)
         return fresh[names[0]] if len(names) == 1 else fresh
+
+    def survey(self, *names: str) -> Survey:
+        """Read systems side by side, all that health checks look at when none is named; nothing is raised.
+
+        A system that does not answer, or whose reader fails, gives an `Unread` in place of its facts.
+        """
+        wanted = names or needed_systems()
+        result = survey(self.lab, self.access, wanted, tell=self._tell_unread)
+        fresh = {name: facts for name, facts in result.facts.items() if not isinstance(facts, Unread)}
+        self._facts.update(fresh)
+        self._save_facts(fresh)
+        self.journal.write("surveyed", systems=list(wanted), **result.cost.model_dump(mode="json"))
+        return result
+
+    def _tell_unread(self, name: str, error: Exception) -> None:
+        trace = "" if isinstance(error, LabError) else "".join(traceback.format_exception(error))
+        self.journal.write("not read", system=name, error=type(error).__name__, text=str(error), trace=trace)
 
     def latest(self, name: str) -> Any:
         """Return what was last read of a system, without reading again."""
@@ -226,11 +247,14 @@ class Run:
         with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
             pending = {name: pool.submit(registry.reader(name), self.lab, self.access) for name in wanted}
             facts = {name: future.result() for name, future in pending.items()}
+        self._save_facts(facts)
+        self.journal.write("read", systems=list(wanted))
+        return facts
+
+    def _save_facts(self, facts: Mapping[str, Any]) -> None:
         for name, value in facts.items():
             target = self.folder / f"facts-{name}.json"
             target.write_text(redact(value.model_dump_json(indent=1)), encoding="utf-8")
-        self.journal.write("read", systems=list(wanted))
-        return facts
 
     def _names_of(self, facts: Any) -> tuple[str, ...]:
         if isinstance(facts, Mapping):

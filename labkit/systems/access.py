@@ -7,7 +7,9 @@ the same references to the twin's own secrets, and time runs faster. Systems tak
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +43,24 @@ class Clock:
         return max(seconds * self.scale, min(least, seconds))
 
 
+class Tally:
+    """How often each `host:port` was asked; safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._guard = threading.Lock()
+
+    def add(self, host: str, port: int) -> None:
+        """Count one request."""
+        with self._guard:
+            self._counts[f"{host}:{port}"] += 1
+
+    def view(self) -> Counter[str]:
+        """Return the counts so far."""
+        with self._guard:
+            return Counter(self._counts)
+
+
 @dataclass(frozen=True)
 class Access:
     """Everything that a system needs beside the lab file to talk to the outside.
@@ -54,6 +74,8 @@ class Access:
         trust: how to verify the certificate of `host:port`, in place of what the lab file says.
         clock: lab time.
         state: a folder for what must outlast a run: known hosts, evidence.
+        tally: counts the requests: of an HTTP API each one, of others each connection and SSH command.
+        mounts: the folder where a backup target is mounted, by its URL without options; the lab file names one else.
     """
 
     on: On
@@ -64,10 +86,13 @@ class Access:
     connect_file: Path | None = None
     closed: bool = False
     trust: Mapping[str, Tls] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally, compare=False)
+    mounts: Mapping[str, Path] = field(default_factory=dict)
 
     def route(self, host: str, port: int) -> tuple[str, int]:
         """Return the address to connect to for `host:port`; raise SystemDown when it is closed."""
         name = f"{host}:{port}"
+        self.tally.add(host, port)
         target = self.connect.get(name)
         if target is None and self.connect_file is not None and self.connect_file.exists():
             target = json.loads(self.connect_file.read_text()).get(name)

@@ -82,6 +82,7 @@ class Shell:
         words = ["sudo", "-n", "--", *argv] if sudo else list(argv)
         line = shlex.join(words)
         shown = f"{self.name}: {redact(line)}"
+        self._access.tally.add(self.name, PORT)
         try:
             done = loop.call(
                 self._connection.run(

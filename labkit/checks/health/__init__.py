@@ -7,7 +7,7 @@ from importlib import import_module
 
 from labkit.checks.health.base import Area, Found, HealthCheck, Scene, health, registered
 
-__all__ = ["Area", "Found", "HealthCheck", "Scene", "all_checks", "health"]
+__all__ = ["Area", "Found", "HealthCheck", "Scene", "all_checks", "health", "needed_systems"]
 
 
 def all_checks() -> tuple[HealthCheck, ...]:
@@ -15,3 +15,8 @@ def all_checks() -> tuple[HealthCheck, ...]:
     for module in pkgutil.iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")
     return registered()
+
+
+def needed_systems() -> tuple[str, ...]:
+    """Return the names of the readers whose facts any check needs, in the order of the checks."""
+    return tuple(dict.fromkeys(name for check in all_checks() for name in check.reads))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from labkit.errors import LabError, SystemDown
@@ -15,15 +15,35 @@ from labkit.systems.k3s.kubeconfig import fetch_credentials, stored_credentials
 from labkit.systems.kubernetes import Cluster, Credentials, KubeError
 
 _known: dict[tuple[Path, str], Cluster] = {}
+_opening: dict[tuple[Path, str], Future[Cluster]] = {}
 _guard = threading.Lock()
 
 
 def open_cluster(lab: Lab, access: Access) -> Cluster:
     """Return the lab's cluster, at whichever of its servers answers; one for the whole process.
 
+    Those who ask while another is at it already get what comes of that.
+
     Raises:
         SystemDown: no server answers, or none accepts what we know.
     """
+    place, mine = (access.state, lab.name), Future[Cluster]()
+    with _guard:
+        running = _opening.setdefault(place, mine)
+    if running is not mine:
+        return running.result()
+    try:
+        mine.set_result(_open(lab, access))
+    except BaseException as exc:
+        mine.set_exception(exc)
+        raise
+    finally:
+        with _guard:
+            del _opening[place]
+    return mine.result()
+
+
+def _open(lab: Lab, access: Access) -> Cluster:
     with _guard:
         known = _known.get((access.state, lab.name))
     if known is not None and is_answering(known):
