@@ -10,7 +10,7 @@ from pathlib import Path
 
 from labkit.errors import InputError, LabError
 from labkit.twin.options import DEFAULT_SCALE, NAS_VERSIONS, SCENARIOS, VERSIONS, Options
-from labkit.twin.state import MISTAKES, make_folder, write_json
+from labkit.twin.state import AGE_KEY, MISTAKES, make_folder, write_json
 
 
 def parse(words: list[str]) -> Options:
@@ -30,13 +30,24 @@ def parse(words: list[str]) -> Options:
     parser.add_argument("--repo", default="", help="serve a copy of this repository (a path or URL)")
     parser.add_argument("--repo-branch", default="", help="the branch of it; its current one else")
     given = parser.parse_args(words)
+    state = make_folder(given.state)
     if given.scale <= 0:
         parser.error("--scale: expected a number above zero")
     return Options(
-        lab_file=given.lab.resolve(), state=make_folder(given.state), scenario=given.scenario, seed=given.seed,
+        lab_file=given.lab.resolve(), state=state, scenario=given.scenario, seed=given.seed,
         scale=given.scale, faults=tuple(given.fault), parent=given.parent, log=given.log, proxmox=given.proxmox,
         temporary=given.temporary, nas=given.nas, repo=given.repo, repo_branch=given.repo_branch,
+        age_key=_take(state / AGE_KEY),
     )  # fmt: skip
+
+
+def _take(file: Path) -> str:
+    """Return the text of a file that is there for us alone, and remove it; "" when there is none."""
+    if not file.exists():
+        return ""
+    text = file.read_text(encoding="utf-8")
+    file.unlink()
+    return text
 
 
 def main() -> None:

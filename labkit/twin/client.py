@@ -20,7 +20,7 @@ from typing import Any
 from labkit.errors import InputError, LabError, Mistake, StepFailed, SystemDown
 from labkit.process import start_program
 from labkit.twin.options import DEFAULT_SCALE, NasVersion, Version
-from labkit.twin.state import CONTROL_TOKEN, LOG, MISTAKES, TWIN, make_folder
+from labkit.twin.state import AGE_KEY, CONTROL_TOKEN, LOG, MISTAKES, TWIN, make_folder, write_whole
 
 __all__ = ["DEFAULT_SCALE", "TwinHandle", "join_twin", "start_twin"]
 
@@ -39,6 +39,7 @@ class TwinHandle:
         connect_file: the JSON file `{"host:port": "127.0.0.1:port"}` that leads to it.
         trust: `{"host:port": {"ca": path}}` for certificates.
         secrets: a value for every secret reference of the lab file.
+        unreadable: encrypted files of the repository that it was given, which its age key does not open.
         exports: the folder where each NFS export of the NAS is mounted, by its URL.
     """
 
@@ -53,6 +54,7 @@ class TwinHandle:
         self.trust: dict[str, dict[str, str]] = data["trust"]
         self.secrets: dict[str, str] = json.loads(Path(data["secrets_file"]).read_text())
         self.exports: dict[str, str] = data.get("exports", {})
+        self.unreadable: list[str] = data.get("unreadable", [])
         self._control: str = data["control"]
         self._process = process
 
@@ -105,6 +107,14 @@ class TwinHandle:
     def write_data(self) -> dict[str, dict[str, Any]]:
         """Have every running app write more to its volume; return the same as `data`."""
         return dict(self.ask("data", what="write"))
+
+    def destroy(self) -> dict[str, Any]:
+        """Have all machines lost with their disks and the cluster; return the same as `past`."""
+        return dict(self.ask("destroy"))
+
+    def past(self) -> dict[str, Any]:
+        """Return what each backup held when it was taken (`backups`), and each volume when it was lost (`end`)."""
+        return dict(self.ask("past"))
 
     def ask(self, action: str, **given: Any) -> Any:
         """Send one action to the control server and return its answer.
@@ -171,6 +181,7 @@ def start_twin(
     nas: NasVersion = "25.10",
     repo: str = "",
     repo_branch: str = "",
+    age_key: str = "",
 ) -> TwinHandle:
     """Start a twin and wait until it is ready.
 
@@ -186,9 +197,10 @@ def start_twin(
         nas: the version of TrueNAS.
         repo: the path or URL of a repository that it serves a copy of; the example repository when empty.
         repo_branch: the branch of it; its current one when empty.
+        age_key: the text of the age key that opens that repository's secrets; it is kept in the twin's folder only.
 
     Raises:
-        InputError: when the lab file, the scale or a fault is wrong.
+        InputError: when the lab file, the scale, a fault, the repository or the age key is wrong.
         SystemDown: when it is not installed or does not come up; the text has the end of its log.
     """
     _check_faults(lab_file, faults)
@@ -199,6 +211,9 @@ def start_twin(
     (folder / TWIN).unlink(missing_ok=True)
     (folder / LOG).unlink(missing_ok=True)
     (folder / MISTAKES).unlink(missing_ok=True)
+    (folder / AGE_KEY).unlink(missing_ok=True)
+    if age_key:
+        write_whole(folder / AGE_KEY, age_key)
     words: list[str | Path] = [sys.executable, "-m", "labkit.twin", "--lab", lab_file, "--state", folder]
     words += ["--scenario", scenario, "--seed", str(seed), "--scale", str(scale), "--proxmox", proxmox, "--nas", nas]
     words += [word for name in faults for word in ("--fault", name)]
@@ -209,6 +224,7 @@ def start_twin(
     try:
         return TwinHandle(folder, _wait(folder, process), process)
     except LabError:
+        (folder / AGE_KEY).unlink(missing_ok=True)
         if state is None:
             shutil.rmtree(folder, ignore_errors=True)
         raise

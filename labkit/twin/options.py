@@ -13,9 +13,10 @@ Version = Literal["8.4", "9.1"]
 VERSIONS: tuple[Version, ...] = ("8.4", "9.1")
 NasVersion = Literal["25.04", "25.10"]
 NAS_VERSIONS: tuple[NasVersion, ...] = ("25.04", "25.10")
-SCENARIOS = ("empty", "provisioned", "k3s", "k3s-behind", "flux")
+SCENARIOS = ("empty", "provisioned", "k3s", "k3s-behind", "flux", "disaster")
 """In the order in which they build on each other; `k3s-behind` is a cluster one minor version older than the lab's,
-in `flux` everything of the repository is reconciled and Ready."""
+in `flux` everything of the repository is reconciled and Ready, in `disaster` all of that is lost but Git, the user's
+own files and the NAS with its backups."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class Options:
     """A path or URL of the repository that the lab's Git host serves; the example when empty."""
     repo_branch: str = ""
     """The branch of it; its current one when empty."""
+    age_key: str = field(default="", repr=False)
+    """The text of the age key that opens the repository's secrets; one of the twin's own when empty."""
     log: Path | None = None
     proxmox: Version = "9.1"
     nas: NasVersion = "25.10"

@@ -9,7 +9,7 @@ import shutil
 import signal
 import time
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit.lab.loader import load_lab
 from labkit.twin.options import Options
@@ -20,6 +20,7 @@ from labkit.twin.state import CONNECT, SECRETS, TWIN, write_json
 from labkit.twin.world import World, make_world
 
 if TYPE_CHECKING:
+    from labkit.twin.disaster import Disaster
     from labkit.twin.flux.system import GitOps
     from labkit.twin.k3s.system import K3s
 
@@ -53,6 +54,7 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     daemon = Daemon(state, world.authority, fakepve_guests(vms))
     # fakepve comes up while the rest is imported.
     from labkit.twin.control import Control  # noqa: PLC0415
+    from labkit.twin.disaster import Disaster  # noqa: PLC0415
     from labkit.twin.flux.system import GitOps  # noqa: PLC0415
     from labkit.twin.guests import Guests  # noqa: PLC0415
     from labkit.twin.k3s.system import K3s  # noqa: PLC0415
@@ -71,7 +73,10 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     gitops = GitOps(world, k3s, repository=world.options.repo or None, branch=world.options.repo_branch)
     nas = Nas(world)
     person = Person(proxmox)
-    person.actions |= Storage(world, k3s, nas.exports).actions
+    storage = Storage(world, k3s, nas.exports)
+    disaster = Disaster(world, person, k3s, gitops, storage)
+    person.actions |= storage.actions
+    person.actions |= disaster.actions
     control = Control(world, person, stopped)
     world.endpoints.reserve(*(f"{machine.address}:22" for machine in world.lab.machines))
     k3s.reserve()
@@ -82,8 +87,8 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
         await proxmox.start()
         await nas.start()
         await gitops.start()
-        await _set_the_scene(world.options.scenario, k3s, gitops)
-        _tell(world, await control.start(), nas.exports.view())
+        await _set_the_scene(world.options.scenario, k3s, gitops, disaster)
+        _tell(world, await control.start(), {"exports": nas.exports.view(), "unreadable": gitops.unreadable})
         await asyncio.gather(stopped.wait(), asyncio.to_thread(import_module, _SSH))
     finally:
         (state / TWIN).unlink(missing_ok=True)
@@ -95,7 +100,9 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
         await proxmox.stop()
 
 
-async def _set_the_scene(scenario: str, k3s: K3s, gitops: GitOps) -> None:
+async def _set_the_scene(scenario: str, k3s: K3s, gitops: GitOps, disaster: Disaster) -> None:
+    if scenario == "disaster":
+        await disaster.begin()
     if scenario in {"k3s", "k3s-behind", "flux"}:
         from labkit.twin.k3s.scenario import build, minor_before  # noqa: PLC0415
 
@@ -105,14 +112,14 @@ async def _set_the_scene(scenario: str, k3s: K3s, gitops: GitOps) -> None:
         await gitops.bring_up(k3s.cluster.api)
 
 
-def _tell(world: World, control: str, exports: dict[str, str]) -> None:
+def _tell(world: World, control: str, more: dict[str, Any]) -> None:
     """Write the file by which others find the twin: it is ready."""
     options = world.options
     write_json(options.state / TWIN, {
         "pid": os.getpid(), "lab": world.lab.name, "lab_file": str(options.lab_file),
         "scenario": options.scenario, "scale": options.scale, "seed": options.seed, "control": control,
         "connect_file": str(options.state / CONNECT), "secrets_file": str(options.state / SECRETS),
-        "trust": {name: {"ca": str(ca)} for name, ca in world.trust.items()}, "exports": exports,
-        "started": time.time(),
+        "trust": {name: {"ca": str(ca)} for name, ca in world.trust.items()},
+        "started": time.time(), **more,
     })  # fmt: skip
     _log.info("ready: %s, scenario %s, scale %g", world.lab.name, options.scenario, options.scale)

@@ -1,6 +1,6 @@
-"""The state in which a twin starts: `empty` has the templates only, `provisioned` the lab's VMs, up and running.
+"""The state in which a twin starts: `empty` and `disaster` have the templates only, `provisioned` the lab's VMs too.
 
-The others have the VMs too; what is in those is made by `labkit.twin.k3s.scenario`.
+The others have running VMs; what is in those is made by `labkit.twin.k3s.scenario`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TEMPLATE_SIZE = "3584M"
 def make_vms(world: World) -> list[Vm]:
     """Return templates and VMs of the scenario that the twin was started with."""
     templates = make_templates(world)
-    if world.options.scenario == "empty":
+    if world.options.scenario in {"empty", "disaster"}:
         return templates
     taken = {vm.vmid for vm in templates} | {m.vmid for m in world.lab.machines if m.vmid is not None}
     free = (number for number in range(100, 10**9) if number not in taken)

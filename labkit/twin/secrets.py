@@ -18,9 +18,15 @@ _SSH_KEYS = ("guests.ssh_key", "git.deploy_key")
 _TOKENS = ("proxmox.token.secret", "proxmox.read_token.secret")
 
 
-def make_secrets(lab: Lab, seed: Seed) -> dict[str, str]:
-    """Return a value for every reference text; one that stands in two places has one value."""
-    found: dict[str, str] = {}
+def make_secrets(lab: Lab, seed: Seed, age_key: str = "") -> dict[str, str]:
+    """Return a value for every reference text; one that stands in two places has one value.
+
+    Args:
+        lab: the lab.
+        seed: what most of them are made from.
+        age_key: the owner's own, in place of one that is made.
+    """
+    found = {lab.git.age_key: age_key} if age_key else {}
     for where, text in walk_references(lab):
         if text not in found:
             found[text] = _value(where, text, seed)

@@ -10,6 +10,8 @@ CONNECT = "connect.json"
 SECRETS = "secrets.json"
 CONTROL_TOKEN = "control.token"  # noqa: S105  # a file's name
 LOG = "twin.log"
+AGE_KEY = "age.key"
+"""The age key that it is given, until it has read it."""
 MISTAKES = "mistakes.json"
 """Why it could not start with what it was given."""
 

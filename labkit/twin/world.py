@@ -58,7 +58,7 @@ def make_world(options: Options, lab: Lab) -> World:
         clock=TwinClock(options.scale),
         authority=Authority(options.state, lab.name),
         endpoints=Endpoints(options.state / CONNECT),
-        secrets=make_secrets(lab, seed),
+        secrets=make_secrets(lab, seed, options.age_key),
         targets=targets,
         faults=Faults(targets.check),
     )

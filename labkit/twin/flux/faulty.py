@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,10 @@ def encrypt_anew(files: Mapping[str, bytes], age_key: str) -> Changes:
 
 def unreadable(files: Mapping[str, bytes], age_key: str) -> list[str]:
     """Return the encrypted files that a key does not open."""
-    return [file for file in encrypted(files) if decrypted(files[file], age_key) is None]
+    found = encrypted(files)
+    with ThreadPoolExecutor(2) as pool:
+        opened = list(pool.map(lambda file: decrypted(files[file], age_key) is not None, found))
+    return [file for file, is_open in zip(found, opened, strict=True) if not is_open]
 
 
 def decrypted(text: bytes, age_key: str) -> bytes | None:

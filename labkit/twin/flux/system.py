@@ -7,6 +7,7 @@ import base64
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyrage
@@ -22,7 +23,7 @@ from labkit.twin.flux import controllers
 from labkit.twin.flux.applying import Applier, ApplyFailed, ordered
 from labkit.twin.flux.base import KUSTOMIZATIONS, RELEASES
 from labkit.twin.flux.build import kustomize
-from labkit.twin.flux.faulty import break_kustomization, charts, encrypt_anew, kustomizations, unreadable
+from labkit.twin.flux.faulty import break_kustomization, charts, encrypt_anew, encrypted, kustomizations, unreadable
 from labkit.twin.flux.surroundings import Surroundings
 from labkit.twin.git import Bare, GitServer, Person, serve_copy
 from labkit.twin.git.client import git, known_hosts_line, parse_url
@@ -59,6 +60,7 @@ class GitOps:
         pinned_volumes: make the volumes that claims are pinned to; False when they have to be restored.
 
     Attributes:
+        pinned: whether clusters that come about from now on get the volumes that claims are pinned to.
         unreadable: the files of the repository that the lab's age key does not open.
         ingress: the Traefik of each cluster, by the cluster's id.
     """
@@ -70,7 +72,7 @@ class GitOps:
         self.unreadable: list[str] = []
         self.ingress: dict[str, Ingress] = {}
         self._source, self._branch = repository, branch
-        self._pinned = pinned_volumes
+        self.pinned = pinned_volumes
         self._folder = world.options.state / "gitops"
         self._folder.mkdir(exist_ok=True)
         self._issuer = Issuer(self._folder / "ca.pem", f"{world.lab.name} (twin) R3")
@@ -120,7 +122,7 @@ class GitOps:
         write_whole(place / _PINNED, known_hosts_line(self._remote, self._server.public_host_key))
         if self._source:
             await self.prepare()
-        elif self.world.options.scenario == "flux":
+        elif self.world.options.scenario in {"flux", "disaster"}:
             self._made = asyncio.create_task(self._make())  # while the cluster comes up
         for fault in self.world.faults:
             self._check_target(fault)
@@ -204,9 +206,13 @@ class GitOps:
         except StepFailed as exc:
             wanted = f"a Git repository with a branch {self._branch}" if self._branch else "a Git repository"
             raise InputError([Mistake("--repo", 0, 0, "", wanted, f"{source}: {exc.message}")]) from exc
-        self.unreadable = unreadable(self._bare.files(), self._age_key)
+        files = self._bare.files()
+        self.unreadable = unreadable(files, self._age_key)
         if self.unreadable:
             _log.warning("the twin's age key opens none of: %s", ", ".join(self.unreadable))
+        if self.world.options.age_key and self.unreadable == encrypted(files):
+            hint = "it opens no file of the repository: give the one of its .sops.yaml"
+            raise InputError([Mistake("--age-key", 0, 0, self.unreadable[0], "a key that opens it", "another", hint)])
         git(["-C", self._bare.folder, "config", "receive.denyNonFastForwards", "true"])
 
     def _controllers(self, cluster: Cluster) -> Sequence[Controller]:
@@ -216,7 +222,7 @@ class GitOps:
         api, clock = cluster.api, world.clock
         tls = world.authority.issue("backends", ["localhost"]).server_context()
         ingress = self.ingress[cluster.id] = Ingress(api, clock, folder / "traefik", self._listen, tls)
-        played = programs(api, clock, self._issuer, pinned_volumes=self._pinned)
+        played = programs(api, clock, self._issuer, pinned_volumes=self.pinned)
         return [*controllers(api, clock, around), *played, *ingress.controllers]
 
     def _route(self, host: str, port: int) -> tuple[str, int] | None:
@@ -249,12 +255,20 @@ class GitOps:
                 raise StepFailed("scenario flux: expected everything Ready, got:\n" + "\n".join(left))
             await asyncio.sleep(0.02)
 
-    def _components(self) -> list[Object]:
-        path = self.world.lab.git.path.removeprefix("./").strip("/")
+    async def check_out(self) -> Path:
+        """Return a folder with the files of the repository, made when it is not there yet."""
+        await self.prepare()
+        return await asyncio.to_thread(self._tree)
+
+    def _tree(self) -> Path:
         folder = self._folder / "bootstrap"
         folder.mkdir(exist_ok=True)
         self._bare.check_out(self._bare.head(), folder)
-        place = folder / path / _SPACE
+        return folder
+
+    def _components(self) -> list[Object]:
+        path = self.world.lab.git.path.removeprefix("./").strip("/")
+        place = self._tree() / path / _SPACE
         if not place.is_dir():
             raise StepFailed(f"scenario flux: expected {path}/{_SPACE} in the repository, as bootstrap leaves it")
         return manifests.load_all(kustomize(place))

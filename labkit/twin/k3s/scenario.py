@@ -17,6 +17,7 @@ from labkit.twin.k3s.snapshots import SCHEDULED, save_snapshot
 from labkit.twin.k3s.system import K3s
 from labkit.twin.k3s.userfiles import user_file
 from labkit.twin.state import write_whole
+from labkit.twin.world import World
 
 _PACKAGES = {"open-iscsi": "2.1.9-3ubuntu5", "nfs-common": "1:2.6.4-3ubuntu5"}
 _PATIENCE = 30.0
@@ -117,14 +118,19 @@ def _save_snapshots(k3s: K3s) -> None:
 def _keep_kubeconfig(k3s: K3s, first: Machine) -> None:
     """Put the context of the lab into the kubeconfig of the twin's user."""
     lab, guest = k3s.world.lab, k3s.guests.named(first.name)
-    if guest is None or not guest.files.exists(places.KUBECONFIG):
-        return
-    document = yaml.safe_load(guest.files.read(places.KUBECONFIG))
+    if guest is not None and guest.files.exists(places.KUBECONFIG):
+        url = api_url(lab.network.vip if deploys_kube_vip(lab) else first.address)
+        keep_kubeconfig(k3s.world, guest.files.read(places.KUBECONFIG).decode(), url)
+
+
+def keep_kubeconfig(world: World, text: str, url: str) -> None:
+    """Put the context of a cluster, by its administrator's kubeconfig, into that of the twin's user."""
+    lab, document = world.lab, yaml.safe_load(text)
     cluster, user = document["clusters"][0], document["users"][0]
-    cluster["cluster"]["server"] = api_url(lab.network.vip if deploys_kube_vip(lab) else first.address)
+    cluster["cluster"]["server"] = url
     cluster["name"] = user["name"] = lab.name
     document["contexts"] = [{"name": lab.name, "context": {"cluster": lab.name, "user": lab.name}}]
     document["current-context"] = lab.name
-    place = user_file(k3s.world.options.state, lab.k3s.kubeconfig)
+    place = user_file(world.options.state, lab.k3s.kubeconfig)
     place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_whole(place, yaml.safe_dump(document, sort_keys=False, width=1 << 20))

@@ -118,6 +118,12 @@ class K3s:
             for node in list(cluster.nodes.values()):
                 node.update()
 
+    def forget(self) -> None:
+        """End all clusters, whose data is on no disk any more."""
+        for cluster in self.clusters.values():
+            cluster.stop()
+        self.clusters.clear()
+
     async def stop(self) -> None:
         """End all clusters."""
         for cluster in self.clusters.values():

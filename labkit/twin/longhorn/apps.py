@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ from labkit.twin.longhorn.contents import checksum_lines, is_blank, read_tree, t
 from labkit.twin.longhorn.hub import Hub, is_attached, is_restoring
 from labkit.twin.longhorn.images import allocated
 from labkit.twin.longhorn.names import VOLUMES
+from labkit.twin.longhorn.trees import first_tree, identity, written_on
 
-IDENTITY = "state/app.json"  # sorts behind the data, so that the first block stays as it is
-_FIRST, _MORE = 2_300_000, 150_000
 _NAMELESS = ("", "Job")
 """Owners of pods that are no app: what looks at a volume does not begin anything on it."""
 
@@ -40,21 +38,17 @@ class Apps:
             return
         ident = self.hub.seed.uuid("app", volume, self.hub.chance("app", volume))
         app = labels_of(pod).get("app.kubernetes.io/name") or labels_of(pod).get("app") or claim
-        first = {"app": app, "namespace": namespace_of(pod), "claim": claim, "instance": ident, "writes": 0}
-        data = _noise(self.hub, _FIRST, ident, 0)
         size = int(spec_of(self.hub.get(VOLUMES, volume) or {}).get("size") or 0)
-        write_tree(head, {IDENTITY: _json(first), "data/000000.bin": data[: max(0, min(_FIRST, size - 32768))]})
+        told = {"app": app, "namespace": namespace_of(pod), "claim": claim}
+        write_tree(head, first_tree(self.hub.seed, ident, size, **told))
         self.show_size(volume, head)
 
     def write(self, volume: str) -> str:
         """Have the app of a volume write one more file; return the checksum of all its files."""
         head = self._head(volume)
-        files = read_tree(head)
-        if IDENTITY in files:
-            told = json.loads(files[IDENTITY])
-            told["writes"] += 1
-            files[IDENTITY] = _json(told)
-            files[f"data/{told['writes']:06}.bin"] = _noise(self.hub, _MORE, told["instance"], told["writes"])
+        old = read_tree(head)
+        files = written_on(self.hub.seed, old)
+        if files != old:
             write_tree(head, files)
             self.show_size(volume, head)
         return tree_checksum(files)
@@ -79,13 +73,13 @@ class Apps:
             if head is None or is_blank(head):
                 continue
             files = read_tree(head)
-            told = json.loads(files.get(IDENTITY, b"{}"))
+            told = identity(files)
             known = status_of(volume).get("kubernetesStatus") or {}
             found[name] = {
                 "namespace": known.get("namespace", ""), "claim": known.get("pvcName", ""),
                 "instance": told.get("instance", ""), "writes": told.get("writes", 0), "files": len(files),
                 "bytes": sum(len(data) for data in files.values()), "checksum": tree_checksum(files),
-                "mounted": name in self.mounted(),
+                "mounted": name in self.mounted(), "from_backup": spec_of(volume).get("fromBackup", ""),
             }  # fmt: skip
         return found
 
@@ -132,17 +126,3 @@ class Apps:
         if head is None:
             raise LookupError(f"volume {volume}: no good replica is within reach")
         return head
-
-
-def _noise(hub: Hub, length: int, *words: object) -> bytes:
-    """Return bytes that do not compress, the same for the same words: a seed's stream, repeated in other order."""
-    block = b"".join(hub.seed.bytes("noise", *words, number) for number in range(2048))
-    parts = []
-    for number in range(-(-length // len(block))):
-        turn = number * 37 % len(block)
-        parts.append(block[turn:] + block[:turn])
-    return b"".join(parts)[:length]
-
-
-def _json(data: dict[str, Any]) -> bytes:
-    return (json.dumps(data, indent=2, sort_keys=True) + "\n").encode()

@@ -137,6 +137,7 @@ class Backups(Controller):
         ))  # fmt: skip
         await self._read(found)
         self._completed(found, source)
+        self.hub.on_backup(source, name, file, started)
         await self.corrupt()
 
     def _check(self, file: Path, volume: str) -> None:

@@ -7,6 +7,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ class Pace:
 class Hub:
     """One Longhorn and what it works with.
 
-    `server` is told of writes over the REST service; `kubelets` of volumes that have become ready.
+    `on_write` is told of writes over the REST service, `kubelets` of volumes that have become ready, `on_backup` of
+    each backup that is complete: its volume, its name, the file of its snapshot, and when that was taken.
     """
 
     api: LocalApi
@@ -81,6 +83,7 @@ class Hub:
     kubelets: Kubelets | None = None
     pace: Pace = Pace()
     on_write: Callable[[], None] = lambda: None
+    on_backup: Callable[[str, str, Path, datetime], None] = lambda *_told: None
 
     def __post_init__(self) -> None:
         self.images = Images(self.folder / "images")

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.twin.controllers import Controller
 from labkit.twin.controllers.kubelet import Gate
+from labkit.twin.longhorn.backups import flip_newest
 from labkit.twin.longhorn.csi import LonghornProvisioner, closed_gate
 from labkit.twin.longhorn.hub import Hub
 from labkit.twin.longhorn.names import DRIVER
+from labkit.twin.longhorn.past import Past
+from labkit.twin.longhorn.store import BackupStore
 from labkit.twin.longhorn.system import Longhorn
 from labkit.twin.nas.exports import Exports
 from labkit.twin.seed import Seed
@@ -43,15 +46,21 @@ class Storage:
 
     Attributes:
         actions: for the control server: `data` (`what`: `read` or `write`).
+        past: the record of what each backup holds.
+        folder: where the bytes of all volumes are.
+        exports: of the NAS.
     """
 
     def __init__(self, world: World, k3s: K3s, exports: Exports) -> None:
         self._world = world
         self._k3s = k3s
-        self._exports = exports
+        self.exports = exports
+        self.folder = world.options.state / "longhorn"
+        self.past = Past()
         self._found: dict[str, Longhorn] = {}
         self.actions = {"data": self.data}
         k3s.on_cluster.append(self._meet)
+        world.faults.follow(self.corrupt)
 
     @property
     def longhorn(self) -> Longhorn | None:
@@ -66,14 +75,25 @@ class Storage:
             return {}
         return longhorn.apps.write_all() if given.get("what") == "write" else longhorn.apps.view()
 
+    async def corrupt(self) -> None:
+        """Carry out the fault `backup-corrupt` on the store of a lab whose Longhorn does not run."""
+        if self.longhorn is not None and self.longhorn.running:
+            return
+        claims = {volume: next(iter(found.values()))["claim"] for volume, found in self.past.view()["backups"].items()}
+        for given in self._world.faults.arguments("backup-corrupt"):
+            stores = [BackupStore(folder) for folder in self.exports.places.values()]
+            done = [flip_newest(store, given[0] if given else "", claims) for store in stores]
+            if any(done):
+                self._world.faults.strike("backup-corrupt", *given)
+
     def _meet(self, cluster: Cluster) -> None:
         """Prepare a cluster for Longhorn; it begins when the chart has been installed."""
         world = self._world
         hub = Hub(
-            cluster.api, world.clock, self._exports, world.options.state / "longhorn",
+            cluster.api, world.clock, self.exports, self.folder,
             disks=GuestDisks(self._k3s.guests), faults=world.faults, kubelets=cluster.kubelets,
             seed=Seed(world.options.seed, f"{world.lab.name} {cluster.id}"),
-            on_write=lambda: world.counters.write("kubernetes"),
+            on_write=lambda: world.counters.write("kubernetes"), on_backup=self.past.note_image,
         )  # fmt: skip
 
         def make(_cluster: Cluster) -> Sequence[Controller]:
