@@ -11,6 +11,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from labkit.facts.evidence import Evidence, Leftover
 from labkit.facts.proxmox import Fact
 
 NAMESPACE = "longhorn-system"
@@ -53,6 +54,7 @@ class Volume(Fact):
     node: str = ""
     """Where it is attached."""
     access_mode: str = "rwo"
+    encrypted: bool = False
     from_backup: str = ""
     restore_required: bool = False
     restore_initiated: bool = False
@@ -142,6 +144,9 @@ class Backup(Fact):
     claim: str = ""
     job: str = ""
     """The recurring job that made it."""
+    drill: str = ""
+    """The claim that a drill made it for, as `labkit.facts.evidence` has it; "" when none did."""
+    snapshot: str = ""
     error: str = ""
     progress: int = 0
     last_synced: datetime | None = None
@@ -222,6 +227,7 @@ class PersistentVolume(Fact):
     claim: str = ""
     claim_uid: str = ""
     access_modes: tuple[str, ...] = ()
+    fs_type: str = ""
 
 
 class LonghornFacts(Fact):
@@ -242,6 +248,10 @@ class LonghornFacts(Fact):
     """By name; where 1.10 keeps one value per data engine, that of v1."""
     claims: tuple[Claim, ...] = ()
     pvs: tuple[PersistentVolume, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    """What drills have shown, the newest of each claim."""
+    leftovers: tuple[Leftover, ...] = ()
+    """What drills that were interrupted left behind."""
     read_at: datetime
 
     def volume(self, name: str) -> Volume | None:
@@ -255,6 +265,10 @@ class LonghornFacts(Fact):
     def find_claim(self, namespace: str, name: str) -> Claim | None:
         """Return a claim by namespace and name."""
         return next((claim for claim in self.claims if (claim.namespace, claim.name) == (namespace, name)), None)
+
+    def proof(self, namespace: str, claim: str) -> Evidence | None:
+        """Return what the latest drill of a claim has shown."""
+        return next((one for one in self.evidence if (one.namespace, one.claim) == (namespace, claim)), None)
 
     def target(self, name: str = "default") -> BackupTarget | None:
         """Return a backup target by name."""

@@ -44,6 +44,7 @@ from labkit.lab.types import (
     SecretRef,
     ServerName,
     Storage,
+    StorePlace,
     Taint,
     Template,
     TokenId,
@@ -271,6 +272,8 @@ class Nas(Model):
     """The key of its API; its API is not used when absent."""
     backup_target: BackupTarget
     """Longhorn's backup target."""
+    store: StorePlace | None = None
+    """Where labkit reads that target's folder without the cluster: mounted here, or sftp://user@host/path."""
 
 
 class Messages(Model):

@@ -302,6 +302,16 @@ def _backup_target(value: str) -> str:
     return form.check(value)
 
 
+def _store_place(value: str) -> str:
+    expected = "a folder such as /mnt/backups, or sftp://user@host/path"
+    if value.startswith(("/", "~/")) and not re.search(r"[\x00-\x1f]", value):
+        return value
+    parts = urlsplit(_url(value.replace("sftp://", "ssh://", 1), ("ssh",), expected))
+    if not value.startswith("sftp://") or not parts.path.strip("/") or parts.query or parts.fragment:
+        raise FormError(expected)
+    return value
+
+
 ApiUrl = Annotated[str, Checked(_api_url, "https://hades.lan:8006", r"^https://[^\s@/]+/?$")]
 GitUrl = Annotated[
     str, Checked(_git_url, "ssh://git@github.com/owner/repository.git", r"^(ssh://|https://|[\w.-]+@).+")
@@ -338,3 +348,4 @@ Hours = Annotated[
     str, Checked(_hours, "22:00-07:00", r"^([01][0-9]|2[0-3]):[0-5][0-9]\s*-\s*([01][0-9]|2[0-3]):[0-5][0-9]$")
 ]
 Zone = Annotated[str, Checked(_zone, "Europe/Berlin", r"^[A-Za-z][A-Za-z0-9_+/-]*$")]
+StorePlace = Annotated[str, Checked(_store_place, "/mnt/backups", r"^(/|~/|sftp://[^\s/]+/).+")]

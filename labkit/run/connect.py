@@ -14,6 +14,7 @@ from labkit.lab import Lab
 from labkit.lab.models import Tls
 from labkit.secrets import Secrets
 from labkit.systems.access import Access, Clock
+from labkit.systems.repository.decrypt import public_keys
 
 TWIN_VARIABLE = "LABKIT_TWIN"
 
@@ -83,6 +84,8 @@ def open_twin(
     scale: float | None = None,
     repo: str = "",
     repo_branch: str = "",
+    age_key: str = "",
+    warn: Callable[[str], None] = lambda _text: None,
 ) -> Iterator[Path]:
     """Keep a twin for the time of the block, for runs that follow each other on it; yields its state folder."""
     from labkit.twin.client import DEFAULT_SCALE, start_twin  # noqa: PLC0415  # only a rehearsal needs the twin
@@ -96,11 +99,42 @@ def open_twin(
         parent=os.getpid(),
         repo=repo,
         repo_branch=repo_branch,
+        age_key=owner_age_key(age_key),
     )
+    if said := say_unreadable(twin.unreadable):
+        warn(said)
     try:
         yield twin.state
     finally:
         twin.stop(remove=True)
+
+
+def owner_age_key(ref: str) -> str:
+    """Return the text of the age key that a reference names, for a twin of the owner's own repository; "" for none.
+
+    Raises:
+        InputError: the reference leads to nothing, or to something else.
+    """
+    if not ref:
+        return ""
+    text = Secrets().resolve(ref)
+    try:
+        public_keys(text)
+    except InputError as exc:
+        got = "none that age can read"
+        raise InputError([Mistake("--age-key", 0, 0, "", f"a line AGE-SECRET-KEY-1... at {ref}", got)]) from exc
+    return text
+
+
+def say_unreadable(files: Sequence[str]) -> str:
+    """Say that a twin's age key does not open files of its repository, and what helps; "" when it opens all."""
+    if not files:
+        return ""
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return (
+        f"{files[0]}{more}: encrypted for another age key than the twin's, so that bootstrap-flux will refuse what "
+        "Flux applies of it; give the twin yours, such as --age-key file:~/.config/sops/age/keys.txt"
+    )
 
 
 def _of_twin(twin: object, close: Callable[[], None] = lambda: None) -> Connection:
@@ -117,5 +151,6 @@ def _of_twin(twin: object, close: Callable[[], None] = lambda: None) -> Connecti
         connect_file=twin.connect_file,
         closed=True,
         trust={name: Tls(ca=trust["ca"]) for name, trust in twin.trust.items()},
+        mounts={url: Path(folder) for url, folder in twin.exports.items()},
     )
     return Connection(access, close, lambda: dict(twin.status()["writes"]))

@@ -25,6 +25,8 @@ READERS: dict[str, str] = {
     "flux": "labkit.systems.flux:read_flux",
     "apps": "labkit.systems.apps:read_apps",
     "routes": "labkit.systems.routes:read_routes",
+    "longhorn": "labkit.systems.longhorn:read_longhorn",
+    "store": "labkit.systems.backups:read_store",
 }
 APPLIERS: dict[str, str] = {
     "proxmox": "labkit.systems.proxmox:apply_change",
@@ -34,6 +36,7 @@ APPLIERS: dict[str, str] = {
     "git": "labkit.systems.gitchange:apply_git",
     "flux": "labkit.systems.flux:apply_change",
     "apps": "labkit.systems.apps:apply_app",
+    "longhorn": "labkit.systems.longhorn:apply_change",
 }
 PROVIDED: dict[str, str] = {
     "ssh_public_key": "labkit.systems.ssh:public_key",
