@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from labkit import __version__
-from labkit.commands import backups, check, runbooks, schema, twin
+from labkit.commands import backups, check, message, runbooks, schema, twin
 from labkit.errors import LabError
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 runbooks.mount(app)
 schema.mount(app)
-for _part in (check.check, twin.app, backups.app):
+for _part in (check.check, twin.app, backups.app, message.app):
     app.add_typer(_part)
 
 
