@@ -158,6 +158,12 @@ class _View:
 
 def show_condition(one: FluxObject) -> str:
     """Say how an object stands, in a few words."""
+    reason, colon, message = say_condition(one).partition(": ")
+    return f"{reason}{colon}{message[:120]}"
+
+
+def say_condition(one: FluxObject) -> str:
+    """Say how an object stands, in all words of its condition."""
     if one.suspended:
         return "suspended"
     if one.is_ready:
@@ -166,4 +172,4 @@ def show_condition(one: FluxObject) -> str:
     if trouble is None:
         return "waits for its controller"
     message = " ".join(trouble.message.split())
-    return f"{trouble.reason}: {message[:120]}" if message else trouble.reason
+    return f"{trouble.reason}: {message}" if message else trouble.reason

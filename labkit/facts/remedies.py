@@ -40,6 +40,8 @@ _TABLE: tuple[tuple[str, str], ...] = (
     (r"ImagePull|ErrImage|InvalidImageName|manifest unknown",
      "the image cannot be pulled: look at its name and tag"),
     (r"CrashLoopBackOff|OOMKilled|exited", "look at its log: kubectl logs --previous"),
+    (r"AttachVolume|MountVolume|not ready for workloads",
+     "its volume cannot be attached: look at it in Longhorn, at its replicas and the room on the nodes' disks"),
     (r"unbound immediate PersistentVolumeClaims|persistentvolumeclaim",
      "a volume is missing: look at the claim, at Longhorn, and at a volumeName that Git pins"),
     (r"Insufficient|didn't match|untolerated taint|nodes are available",

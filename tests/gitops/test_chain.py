@@ -13,6 +13,7 @@ from labkit.facts.git import GitFacts
 from labkit.gitssh import SshError, matching_keys, parse_call
 from labkit.systems.access import Step
 from labkit.systems.flux.chain import Goal, Watch, chain_order, left, short_revision, steady
+from labkit.systems.flux.parse import parse_workload
 
 NEW, OLD = "master@sha1:" + "b" * 40, "master@sha1:" + "a" * 40
 SOURCE = f"GitRepository/{NAMESPACE}/{NAMESPACE}"
@@ -63,14 +64,32 @@ def test_news_are_told_once_and_retries_are_none() -> None:
     watch = Watch(lambda: now[0], Step(say=lambda text, _: said.append(text)), patience=100.0)
     watch.look(chain(app("apps", ready="Unknown", reason="Progressing")))
     assert not said
-    failing = app("apps", ready="False", reason="HealthCheckFailed", message="failed after 0.3s")
+    stalled = "s: failed early due to stalled resources: [Deployment/default/jellyfin, Deployment/default/karakeep]"
+    failing = app("apps", ready="False", reason="HealthCheckFailed", message=f"failed after 9m0.3{stalled}")
     watch.look(chain(failing))
     watch.look(chain(app("apps", ready="Unknown", reason="Progressing")))
     watch.look(chain(failing.model_copy(update={"conditions": (failing.conditions[0].model_copy(
-        update={"message": "failed after 0.7s"}),)})))  # fmt: skip
+        update={"message": f"failed after 0.712{stalled}"}),)})))  # fmt: skip
     assert len(said) == 1
     watch.look(chain(app("apps")))
     assert said[-1].strip() == "Kustomization apps: ready at master@sha1:bbbbbbb"
+
+
+def test_a_pod_that_waits_for_its_volume_says_why() -> None:
+    template = {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "a", "image": "a:1"}]}}
+    item = {"metadata": {"name": "a", "namespace": "default"}, "status": {},
+            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "a"}}, "template": template}}  # fmt: skip
+    waiting = {"name": "a", "state": {"waiting": {"reason": "ContainerCreating"}}}
+    pod = {"metadata": {"name": "a-1", "namespace": "default", "uid": "u1", "labels": {"app": "a"}},
+           "status": {"phase": "Pending", "containerStatuses": [waiting]}}  # fmt: skip
+    assert parse_workload(item, "Deployment", [pod]).problem == ""
+    told = {"u1": "FailedMount: AttachVolume.Attach failed for volume pvc-1: not ready for workloads"}
+    row = parse_workload(item, "Deployment", [pod], told)
+    assert row.problem == told["u1"]
+    message = "timeout waiting for: [Deployment/default/a status: 'InProgress']"
+    seen = chain(app("apps", ready="False", reason="HealthCheckFailed", message=message))
+    cause = causes(seen.model_copy(update={"workloads": (row,)}))[0]
+    assert (cause.object, "Longhorn" in cause.remedy) == ("Deployment/default/a", True)
 
 
 def test_a_cause_that_stays_ends_the_wait_and_one_that_goes_does_not() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from labkit.errors import LabError, StepFailed
-from labkit.facts.causes import Cause, causes, show_condition
+from labkit.facts.causes import Cause, causes, say_condition, show_condition
 from labkit.facts.flux import NAMESPACE, FluxFacts, FluxObject
 from labkit.facts.git import GitFacts
 from labkit.systems.access import Access, Step
@@ -76,14 +76,14 @@ class Watch:
         """Tell what changed since the last look; what was ready before, and another try of what failed, are no news."""
         first = not self.seen
         for depth, one in chain_order(facts.objects):
-            text = show_condition(one)
+            text = steady(say_condition(one))
             if (is_trying(one) or one.condition("Ready") is None) and not one.suspended and not one.static:
                 continue
-            if steady(self.seen.get(one.id, "")) != steady(text):
+            if self.seen.get(one.id) != text:
                 self.seen[one.id] = text
                 self.moved = self.clock()
                 if not (first and one.is_ready):
-                    self._tell(depth, one, text)
+                    self._tell(depth, one, show_condition(one))
 
     def _tell(self, depth: int, one: FluxObject, text: str) -> None:
         revision = short_revision(one.applied or one.artifact) if text == "ready" else ""
@@ -109,7 +109,7 @@ def is_trying(one: FluxObject) -> bool:
 
 def steady(text: str) -> str:
     """Take durations and counts out of a message: it says the same with others."""
-    return re.sub(r"\d+(\.\d+)?(ms|s|m|h)?", "#", text)
+    return re.sub(r"(\d+(\.\d+)?(ms|s|m|h)?)+", "#", text)
 
 
 def short_revision(revision: str) -> str:

@@ -10,6 +10,7 @@ from labkit.facts.flux import Condition, FluxObject, Workload
 
 _WITH_SPEC = ("GitRepository", "Kustomization")
 _FINE = ("ContainerCreating", "PodInitializing")
+_NOTHING: Mapping[str, str] = {}
 
 
 def parse_object(item: Mapping[str, Any], kind: str) -> FluxObject:
@@ -96,8 +97,9 @@ def _chart(kind: str, metadata: Mapping[str, Any], spec: Mapping[str, Any], stat
     return _id("HelmChart", space, f"{metadata.get('namespace')}-{metadata['name']}")
 
 
-def parse_workload(item: Mapping[str, Any], kind: str, pods: Iterable[Mapping[str, Any]] = ()) -> Workload:
-    """Return a row of a Deployment, StatefulSet or DaemonSet, with what its pods say."""
+def parse_workload(item: Mapping[str, Any], kind: str, pods: Iterable[Mapping[str, Any]] = (),
+                   told: Mapping[str, str] = _NOTHING) -> Workload:  # fmt: skip
+    """Return a row of a Deployment, StatefulSet or DaemonSet, with what its pods say, or events tell of them by uid."""
     metadata, spec, status = item["metadata"], item.get("spec") or {}, item.get("status") or {}
     template = (spec.get("template") or {}).get("spec") or {}
     mine = [pod for pod in pods if _belongs(pod, item)]
@@ -117,11 +119,17 @@ def parse_workload(item: Mapping[str, Any], kind: str, pods: Iterable[Mapping[st
         current=current and int(updated) >= int(wanted),
         images=tuple(str(c.get("image") or "") for c in template.get("containers") or ()),
         labels={str(k): str(v) for k, v in (metadata.get("labels") or {}).items()},
-        problem=next(filter(None, map(pod_problem, mine)), ""),
+        problem=next(filter(None, (pod_problem(pod) or told.get(pod["metadata"]["uid"], "") for pod in mine)), ""),
         started=datetime.fromisoformat(started[0]) if started else None,
         configs=tuple(sorted({str(v["configMap"].get("name")) for v in template.get("volumes") or ()
                               if v.get("configMap")})),
     )  # fmt: skip
+
+
+def event_time(event: Mapping[str, Any]) -> str:
+    """Return when an event was last seen, in a form that sorts."""
+    series = (event.get("series") or {}).get("lastObservedTime")
+    return str(series or event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
 def _belongs(pod: Mapping[str, Any], item: Mapping[str, Any]) -> bool:

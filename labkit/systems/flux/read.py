@@ -12,7 +12,7 @@ from typing import Any
 from labkit.facts.flux import NAMESPACE, FluxFacts, FluxObject, SecretSeen, Workload
 from labkit.lab import Lab
 from labkit.systems.access import Access
-from labkit.systems.flux.parse import parse_object, parse_workload
+from labkit.systems.flux.parse import event_time, parse_object, parse_workload
 from labkit.systems.flux.secrets import Wanted, seen_secret, wanted_seen, wanted_values
 from labkit.systems.k3s.cluster import open_cluster
 from labkit.systems.kubernetes import Cluster
@@ -100,7 +100,22 @@ def read_workloads(cluster: Cluster) -> tuple[Workload, ...]:
     rows = [(kind, item, parse_workload(item, kind)) for kind, some in found.items() for item in some]
     spaces = {row.namespace for _, _, row in rows if not row.is_ready or row.configs}
     pods = [pod for some in _side_by_side(lambda space: _pods(cluster, space), sorted(spaces)) for pod in some]
-    return tuple(parse_workload(item, kind, pods) if row.namespace in spaces else row for kind, item, row in rows)
+    told = _warnings(cluster, pods)
+    return tuple(parse_workload(item, kind, pods, told) if row.namespace in spaces else row for kind, item, row in rows)
+
+
+def _warnings(cluster: Cluster, pods: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the newest warning about each pod that is on its node and does not start, by the pod's uid."""
+    waiting = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Pending"
+               and (pod.get("spec") or {}).get("nodeName")]  # fmt: skip
+    wanted = {str(pod["metadata"]["uid"]) for pod in waiting}
+    found: dict[str, tuple[str, str]] = {}
+    for space in sorted({str(pod["metadata"]["namespace"]) for pod in waiting}):
+        for event in cluster.items(f"/api/v1/namespaces/{space}/events", fieldSelector="type=Warning"):
+            uid, when = str(event["involvedObject"].get("uid")), event_time(event)
+            if uid in wanted and event.get("reason") != "FailedScheduling" and when >= found.get(uid, ("", ""))[0]:
+                found[uid] = (when, f"{event.get('reason')}: {' '.join(str(event.get('message')).split())}")
+    return {uid: text for uid, (_, text) in found.items()}
 
 
 def _pods(cluster: Cluster, space: str) -> list[dict[str, Any]]:
