@@ -90,7 +90,7 @@ class Member:
 def members(cluster: Cluster) -> tuple[Member, ...]:
     """Return the Longhorn volumes that claims of the cluster ask for."""
     classes = {r.name: r for r in cluster.resources if r.kind == "StorageClass"}
-    default = _default_class(cluster, classes)
+    default = default_class(cluster, classes)
     pinned = {
         r.name for r in cluster.resources if r.kind == "PersistentVolume" and r.get("spec", "csi", "driver") == _DRIVER
     }
@@ -99,12 +99,13 @@ def members(cluster: Cluster) -> tuple[Member, ...]:
         if resource.kind == "PersistentVolumeClaim":
             name = resource.get("spec", "storageClassName")
             used = default if name is None else str(name)
-            if _is_longhorn(used, classes) or str(resource.get("spec", "volumeName")) in pinned:
+            if is_longhorn(used, classes) or str(resource.get("spec", "volumeName")) in pinned:
                 found.append(_member(resource, classes.get(used)))
     return tuple(found)
 
 
-def _default_class(cluster: Cluster, classes: Mapping[str, Resource]) -> str:
+def default_class(cluster: Cluster, classes: Mapping[str, Resource]) -> str:
+    """Return the storage class of claims that name none: the one marked so, or that of Longhorn's chart."""
     mark = "storageclass.kubernetes.io/is-default-class"
     named = next((name for name, r in classes.items() if r.annotations.get(mark, "").lower() == "true"), "")
     for release in releases(cluster, "longhorn") if not named else ():
@@ -113,7 +114,8 @@ def _default_class(cluster: Cluster, classes: Mapping[str, Resource]) -> str:
     return named
 
 
-def _is_longhorn(name: str, classes: Mapping[str, Resource]) -> bool:
+def is_longhorn(name: str, classes: Mapping[str, Resource]) -> bool:
+    """Tell whether a storage class is Longhorn's, by its manifest or by its usual name."""
     if name in classes:
         return classes[name].tree.get("provisioner") == _DRIVER
     return name in {"longhorn", "longhorn-static"}
