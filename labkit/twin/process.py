@@ -57,6 +57,7 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     from labkit.twin.disaster import Disaster  # noqa: PLC0415
     from labkit.twin.flux.system import GitOps  # noqa: PLC0415
     from labkit.twin.guests import Guests  # noqa: PLC0415
+    from labkit.twin.k3s.loss import Loss  # noqa: PLC0415
     from labkit.twin.k3s.system import K3s  # noqa: PLC0415
     from labkit.twin.k3s.userfiles import furnish_airgap  # noqa: PLC0415
     from labkit.twin.longhorn.wiring import Storage  # noqa: PLC0415
@@ -77,6 +78,7 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     disaster = Disaster(world, person, k3s, gitops, storage)
     person.actions |= storage.actions
     person.actions |= disaster.actions
+    person.actions |= Loss(k3s).actions
     control = Control(world, person, stopped)
     world.endpoints.reserve(*(f"{machine.address}:22" for machine in world.lab.machines))
     k3s.reserve()
@@ -108,6 +110,10 @@ async def _set_the_scene(scenario: str, k3s: K3s, gitops: GitOps, disaster: Disa
 
         version = k3s.world.lab.k3s.version
         await build(k3s, minor_before(version) if scenario == "k3s-behind" else version)
+    if scenario == "quorum-lost":
+        from labkit.twin.k3s.loss import Loss  # noqa: PLC0415
+
+        await Loss(k3s).begin()
     if scenario == "flux" and k3s.cluster is not None:
         await gitops.bring_up(k3s.cluster.api)
 

@@ -1,7 +1,12 @@
-"""A k3s agent from its start to its end: it asks until a server lets it in, then its node lives."""
+"""A k3s agent from its start to its end: it asks until a server lets it in, then its node lives.
+
+It knows all servers by then, and turns to another one, or to the cluster that a reset has made of its own.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import json
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,6 +21,9 @@ if TYPE_CHECKING:
     from labkit.twin.k3s.host import Host
     from labkit.twin.k3s.service import Service
     from labkit.twin.k3s.settings import Settings
+
+
+_SERVERS = f"{places.AGENT}/etc/k3s-agent-load-balancer.json"
 
 
 class Agent:
@@ -36,18 +44,49 @@ class Agent:
         if not self.settings.one("token"):
             raise Fatal("--token is required")
         cluster = await self._be_let_in(url)
-        self._write_files(cluster)
-        guest, clock = self.host.guest, self.host.system.world.clock
-        living = make_living(cluster, guest, self.settings, version=self.version, roles=())
-        await clock.sleep(self.host.system.pace.k3s_agent)
-        self.node = Node(
-            cluster, guest, living, voter=None, fresh=self.host.pods_gone, pause=self.host.system.pace.k3s_node
-        )
-        self.host.pods_gone = False
+        self._write_files(cluster, url)
+        await self.host.system.world.clock.sleep(self.host.system.pace.k3s_agent)
         self.host.check_alive()
-        self.service.log("k3s agent is up and running")
-        self.service.ready()
-        await self.node.run(self.service)
+        while True:
+            self._enter(cluster)
+            self.service.log("k3s agent is up and running")
+            self.service.ready()
+            cluster = await self._live(cluster, url)
+            await self.end()
+
+    def _enter(self, cluster: Cluster) -> None:
+        host = self.host
+        living = make_living(cluster, host.guest, self.settings, version=self.version, roles=())
+        self.node = Node(cluster, host.guest, living, voter=None, fresh=host.pods_gone, pause=host.system.pace.k3s_node)
+        host.pods_gone = False
+
+    async def _live(self, cluster: Cluster, url: str) -> Cluster:
+        """Let the node live until another cluster has taken the place of this one; return that."""
+        assert self.node is not None  # noqa: S101  # it has just been made
+        life = asyncio.ensure_future(self.node.run(self.service))
+        move = asyncio.ensure_future(self._watch(cluster, url))
+        try:
+            await asyncio.wait((life, move), return_when=asyncio.FIRST_COMPLETED)
+            if life.done():
+                life.result()
+            return await move
+        finally:
+            life.cancel()
+            move.cancel()
+            await asyncio.gather(life, move, return_exceptions=True)
+
+    async def _watch(self, cluster: Cluster, url: str) -> Cluster:
+        """Wait until the servers that answer belong to another cluster of the same CA."""
+        while True:
+            await self.host.system.world.clock.sleep(places.RETRY)
+            if not cluster.serves:
+                try:
+                    found = self._ask(url)
+                except Fatal as exc:
+                    self.service.log(str(exc).removeprefix("Error: preparing server: "), "error")
+                    continue
+                if found is not cluster and found.pki.ca_hash == cluster.pki.ca_hash:
+                    return found
 
     async def end(self) -> None:
         """Let the node fall silent."""
@@ -70,6 +109,21 @@ class Agent:
                 raise Fatal("interrupted")
 
     def _ask(self, url: str) -> Cluster:
+        """Ask the configured server, then those that were known before; raise Fatal as the first one makes it."""
+        first: Fatal | None = None
+        for one in dict.fromkeys([url, *self._known()]):
+            try:
+                return self._ask_at(one)
+            except Fatal as exc:
+                first = first or exc
+        assert first is not None  # noqa: S101  # at least one was asked
+        raise first
+
+    def _known(self) -> list[str]:
+        files = self.host.guest.files
+        return list(json.loads(files.read(_SERVERS))["ServerAddresses"]) if files.exists(_SERVERS) else []
+
+    def _ask_at(self, url: str) -> Cluster:
         system, guest = self.host.system, self.host.guest
         cluster = system.dial(url, "cacerts").cluster_now
         given = read_token(self.settings.one("token"))
@@ -86,7 +140,9 @@ class Agent:
             )
         return cluster
 
-    def _write_files(self, cluster: Cluster) -> None:
+    def _write_files(self, cluster: Cluster, url: str) -> None:
         files, pki = self.host.guest.files, cluster.pki
+        servers = [f"https://{server.address}:{places.API_PORT}" for server in cluster.doors]
+        files.put(_SERVERS, json.dumps({"ServerURL": url, "ServerAddresses": sorted(servers)}))
         for name, text in (("server-ca.crt", pki.server_ca), ("client-ca.crt", pki.client_ca)):
             files.put(f"{places.AGENT}/{name}", text)

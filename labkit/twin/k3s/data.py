@@ -1,12 +1,18 @@
-"""The content of etcd as a file: all objects of a cluster, and its certificates sealed with the token."""
+"""The content of etcd as a file: all objects of a cluster, and its certificates sealed with the token.
+
+As in a real snapshot, whole blocks of 512 bytes are followed by their SHA-256, and the key of the sealed certificates
+ends with the beginning of the token's hash. A compressed one is a zip archive with the one file in it.
+"""
 
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
+import io
 import json
 import os
+import zipfile
+import zlib
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -21,7 +27,9 @@ from labkit.twin.kube.deletion import CRDS
 from labkit.twin.kube.door import Clock
 
 OTHER_TOKEN = "bootstrap data already found and encrypted with different token"  # noqa: S105  # a message
-_BROKEN = "snapshot missing hash but --skip-hash-check=false"
+_PREFIX = "Error: preparing server: start managed database: "
+_MISSING = f"{_PREFIX}snapshot missing hash but --skip-hash-check=false"
+_BLOCK, _SUM = 512, hashlib.sha256().digest_size
 _ROUNDS, _SALT = 4096, 8
 Content = dict[str, Any]
 
@@ -71,21 +79,54 @@ def load_core(content: Content, clock: Clock, *, seed: int, service_cidr: str) -
     return core
 
 
-def write_snapshot(content: Content, *, compress: bool = False) -> bytes:
-    """Return a snapshot as the bytes of its file."""
-    data = json.dumps(content, separators=(",", ":")).encode()
-    return gzip.compress(data, mtime=0) if compress else data
+def write_snapshot(content: Content, *, password: str, compress: str = "") -> bytes:
+    """Return a snapshot as the bytes of its file.
+
+    Args:
+        content: what `Cluster.content` gave.
+        password: the token, whose hash stands in the name of the key of the certificates.
+        compress: the name of the file in a zip archive; not compressed when empty.
+    """
+    key = {"key": f"/bootstrap/{token_hash(password)}"}
+    data = json.dumps({**key, **content}, separators=(",", ":")).encode()
+    data += b" " * (-len(data) % _BLOCK)
+    data += hashlib.sha256(data).digest()
+    if not compress:
+        return data
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(compress, data)
+    return packed.getvalue()
 
 
 def read_snapshot(data: bytes) -> Content:
-    """Read the bytes of a snapshot's file; raise Fatal when they are none."""
+    """Read the bytes of a snapshot's file; raise Fatal when they are none, or damaged."""
+    data = _unpack(data) if data[:2] == b"PK" else data
+    if len(data) % _BLOCK != _SUM:
+        raise Fatal(_MISSING)
+    body, there = data[:-_SUM], data[-_SUM:]
+    if (made := hashlib.sha256(body).digest()) != there:
+        raise Fatal(f"{_PREFIX}expected sha256 {_numbers(there)}, got {_numbers(made)}")
     try:
-        content = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
-    except (ValueError, OSError, EOFError) as exc:
-        raise Fatal(_BROKEN) from exc
+        content = json.loads(body)
+    except ValueError as exc:
+        raise Fatal(f"{_PREFIX}invalid database") from exc
     if not isinstance(content, dict) or not {"revision", "objects", "bootstrap"} <= set(content):
-        raise Fatal(_BROKEN)
+        raise Fatal(f"{_PREFIX}invalid database")
     return content
+
+
+def _unpack(data: bytes) -> bytes:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return archive.read(archive.namelist()[0])
+    except (zipfile.BadZipFile, zlib.error, IndexError, OSError, EOFError) as exc:
+        raise Fatal(f"{_PREFIX}zip: not a valid zip file") from exc
+
+
+def _numbers(digest: bytes) -> str:
+    """Write bytes as Go prints them."""
+    return f"[{' '.join(map(str, digest))}]"
 
 
 def _key(password: str, salt: bytes) -> bytes:

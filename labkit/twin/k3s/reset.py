@@ -41,7 +41,7 @@ def reset_cluster(host: Host, settings: Settings) -> str:
     path = settings.one("cluster-reset-restore-path")
     token = _token(host, settings)
     cluster = _restored(host, settings, path, token) if path else _reduced(host, settings, token)
-    if files.exists(places.ETCD):
+    if path and files.exists(places.ETCD):
         files.move(places.ETCD, f"{places.ETCD}-old-{int(host.guest.now())}")
     member = Member(host.system.next_member(), node_name(host.guest, settings), "", voter=True)
     member.address = node_address(host.guest, settings)

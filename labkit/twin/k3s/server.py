@@ -22,7 +22,7 @@ from labkit.twin.k3s.members import Member
 from labkit.twin.k3s.node import Node, make_living, node_address, node_name
 from labkit.twin.k3s.pki import Pki, make_pki
 from labkit.twin.k3s.settings import Settings, kubeconfig_mode
-from labkit.twin.k3s.snapshots import keep_schedule
+from labkit.twin.k3s.snapshots import keep_schedule, tell_snapshots
 from labkit.twin.k3s.tokens import Token, read_token
 from labkit.twin.k3s.virtual import virtual_addresses
 
@@ -198,7 +198,15 @@ class Server:
         while not cluster.members.has_quorum:
             self.service.log("Failed to test etcd connection: failed to get etcd status: rpc error: code = "
                              "DeadlineExceeded desc = context deadline exceeded", "error")  # fmt: skip
+            for peer in self._strangers(cluster):
+                self.service.log(f"request sent was ignored (cluster ID mismatch: peer[{peer}]={peer}, "
+                                 f"local={cluster.id})", "warning")  # fmt: skip
             await self._sleep(places.RETRY)
+
+    def _strangers(self, cluster: Cluster) -> list[str]:
+        """The clusters that former fellow members belong to by now: one of them was reset."""
+        running = (server for other in self.system.clusters.values() for server in other.servers.values())
+        return [s.cluster.id for s in running if s.cluster not in {None, cluster} and s.name in cluster.members.by_node]
 
     def _write_files(self, cluster: Cluster) -> None:
         """Write what k3s writes at every start."""
@@ -227,6 +235,8 @@ class Server:
         cluster.settle()
         if cluster.serves:
             cluster.deploy(self.settings)
+            if cluster.etcd:
+                tell_snapshots(self)
 
     def _context(self, cluster: Cluster) -> ssl.SSLContext:
         hosts = [*cluster.hosts, cluster.first_address]

@@ -76,12 +76,37 @@ def save_snapshot(server: Server, settings: Settings, prefix: str, *, moment: fl
         number += 1
     name = f"{prefix}-{server.name}-{number}{ending}"
     guest.files.check_room(folder)
-    guest.files.put(f"{folder}/{name}", write_snapshot(cluster.content(), compress=compress), mode=0o600)
+    packed = name.removesuffix(ending) if compress else ""
+    data = write_snapshot(cluster.content(), password=cluster.password, compress=packed)
+    guest.files.put(f"{folder}/{name}", data, mode=0o600)
     saved = next(found for found in list_snapshots(guest, folder) if found.name == name)
-    cluster.api.create(SNAPSHOT_FILES, _object(saved, server.name, cluster))
-    state = {"creationTime": saved.date, "readyToUse": True, "size": str(saved.size)}
-    cluster.api.patch(SNAPSHOT_FILES, _object_name(saved, server.name), {"status": state}, subresource="status")
+    _tell(cluster, saved, server.name)
     return saved
+
+
+def tell_snapshots(server: Server) -> None:
+    """Bring the objects of a server's snapshots in line with its files, as k3s does at its start.
+
+    Whose token a file that is only found was made with is not known.
+    """
+    cluster, found = server.cluster, list_snapshots(server.guest, folder_of(server.settings))
+    if cluster is None or not cluster.serves:
+        return
+    names = {_object_name(snapshot, server.name): snapshot for snapshot in found}
+    for item in cluster.api.list(SNAPSHOT_FILES, labels={_NODE_LABEL: server.name}):
+        if names.pop(item["metadata"]["name"], None) is None:
+            cluster.api.delete(SNAPSHOT_FILES, item["metadata"]["name"])
+    for snapshot in names.values():
+        _tell(cluster, snapshot, server.name, hashed=False)
+
+
+def _tell(cluster: Cluster, snapshot: Snapshot, node: str, *, hashed: bool = True) -> None:
+    item = _object(snapshot, node, cluster)
+    if not hashed:
+        del item["metadata"]["annotations"]
+    cluster.api.create(SNAPSHOT_FILES, item)
+    state = {"creationTime": snapshot.date, "readyToUse": True, "size": str(snapshot.size)}
+    cluster.api.patch(SNAPSHOT_FILES, _object_name(snapshot, node), {"status": state}, subresource="status")
 
 
 def delete_snapshot(server: Server, settings: Settings, name: str) -> bool:

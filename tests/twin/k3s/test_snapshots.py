@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import Any
@@ -160,5 +161,92 @@ def test_the_schedule_is_kept_and_the_oldest_go(play: Play) -> None:
         await stage.until(three_have_been)
         assert all(name.startswith("etcd-snapshot-s1-") for name in seen)
         assert len(stage.cluster.api.list(SNAPSHOT_FILES)) == 2
+
+    play(act)
+
+
+def test_a_damaged_snapshot_is_refused_by_its_checksum(play: Play) -> None:
+    async def act(stage: Stage) -> None:
+        await stage.found()
+        name, packed = await save(stage), await save(stage, more="--name packed --etcd-snapshot-compress")
+        files = stage.guest("s1").files
+        data = files.read(f"{places.SNAPSHOTS}/{name}")
+        assert len(data) % 512 == 32
+        assert hashlib.sha256(data[:-32]).digest() == data[-32:]
+        assert f"/bootstrap/{hashlib.sha256(TOKEN.encode()).hexdigest()[:12]}".encode() in data
+        await stage.ok("s1", "systemctl stop k3s")
+        for broken, said in (
+            (data[:-100], b"snapshot missing hash but --skip-hash-check=false"),
+            (data[:1000] + bytes([data[1000] ^ 1]) + data[1001:], b"expected sha256 ["),
+            (b"PK\x03\x04torn", b"zip: not a valid zip file"),
+        ):
+            files.put("/root/broken", broken)
+            done = await stage.run("s1", "k3s server --cluster-reset --cluster-reset-restore-path=/root/broken")
+            assert done.status == 1
+            assert said in done.err
+        whole = f"--cluster-reset-restore-path={places.SNAPSHOTS}/{packed}"
+        assert (await stage.run("s1", f"k3s server --cluster-reset {whole}")).status == 0
+
+    play(act)
+
+
+def test_snapshots_that_the_restored_cluster_does_not_know_are_told_at_its_start(play: Play) -> None:
+    async def act(stage: Stage) -> None:
+        await stage.found()
+        first, later = await save(stage), await save(stage)
+        await stage.ok("s1", "systemctl stop k3s")
+        await stage.ok("s1", f"k3s server --cluster-reset --cluster-reset-restore-path={places.SNAPSHOTS}/{first}")
+        await stage.ok("s1", "systemctl start k3s")
+        told = {item["spec"]["snapshotName"]: item for item in stage.cluster.api.list(SNAPSHOT_FILES)}
+        assert set(told) == {first, later}
+        assert "annotations" not in told[later]["metadata"]
+
+    play(act)
+
+
+def test_an_agent_that_runs_finds_the_cluster_that_a_reset_left(play: Play) -> None:
+    async def act(stage: Stage) -> None:
+        await stage.found()
+        await stage.join("s2")
+        await stage.join("a1", "agent")
+        await stage.guest("s1").power_off(orderly=False)
+        await stage.ok("s2", "systemctl stop k3s")
+        stage.configure("s2")
+        await stage.ok("s2", "k3s server --cluster-reset")
+        assert "etcd-old-" not in await stage.ok("s2", f"ls {places.DB}")
+        await stage.ok("s2", "systemctl start k3s")
+        await stage.until(lambda: stage.k3s.cluster and "a1" in stage.cluster.nodes and stage.is_ready("a1"))
+
+    play(act)
+
+
+def test_a_reset_as_a_unit_of_its_own_leaves_its_words_in_the_journal(play: Play) -> None:
+    async def act(stage: Stage) -> None:
+        await stage.found()
+        await stage.ok("s1", "systemctl stop k3s")
+        run = "systemd-run --unit=reset --wait --quiet /usr/local/bin/k3s server --cluster-reset"
+        stage.configure("s1", server=SEED)
+        assert (await stage.run("s1", run)).status == 1
+        assert "failed" in (await stage.run("s1", "systemctl is-active reset")).out.decode()
+        assert (await stage.run("s1", run)).status == 1
+        await stage.ok("s1", "systemctl reset-failed reset")
+        stage.configure("s1")
+        await stage.ok("s1", run)
+        assert RESET in await stage.ok("s1", "journalctl -u reset -o cat")
+
+    play(act)
+
+
+def test_a_server_with_the_old_data_does_not_get_into_the_restored_cluster(play: Play) -> None:
+    async def act(stage: Stage) -> None:
+        await stage.found()
+        await stage.join("s2")
+        await stage.join("s3")
+        for server in ("s1", "s2", "s3"):
+            await stage.ok(server, "systemctl stop k3s")
+        await stage.ok("s1", "k3s server --cluster-reset")
+        await stage.ok("s1", "systemctl start k3s")
+        await stage.ok("s2", "systemctl start --no-block k3s")
+        await stage.until_logged("s2", "cluster ID mismatch")
 
     play(act)

@@ -85,14 +85,45 @@ async def _install(run: Run) -> Result:
 @command("cp")
 async def _cp(run: Run) -> Result:
     *sources, target = run.words
-    files = run.guest.files
+    files, whole = run.guest.files, run.has("-a", "-r", "-R", "--archive", "--recursive")
     for word in sources:
         goal = run.path(target)
-        if files.is_dir(goal):
+        if files.is_dir(goal) and not run.has("-T"):
             goal = posixpath.join(goal, posixpath.basename(word))
+        if files.is_dir(run.path(word)):
+            if not whole:
+                return complain(f"cp: -r not specified; omitting directory '{word}'")
+            _copy_folder(run, run.path(word), goal)
+            continue
         mode = files.mode(files.locate(run.path(word)))
         files.write(goal, files.read(run.path(word), run.user), run.user, mode=mode)
     return Result()
+
+
+def _copy_folder(run: Run, source: str, target: str) -> None:
+    """Copy a folder with all in it, owned by who copies."""
+    files = run.guest.files
+    files.mkdir(target, run.user, parents=True, mode=files.mode(files.locate(source)))
+    for entry in sorted(files.locate(source).iterdir()):
+        old, new = f"{source}/{entry.name}", f"{target}/{entry.name}"
+        if entry.is_dir() and not entry.is_symlink():
+            _copy_folder(run, old, new)
+        else:
+            files.write(new, files.read(old, run.user), run.user, mode=files.mode(entry))
+
+
+@command("du")
+async def _du(run: Run) -> Result:
+    """Tell the bytes below folders, as `du -sb` does."""
+    lines, missing = [], b""
+    for word in run.words:
+        place = run.guest.files.locate(run.path(word))
+        if not place.exists():
+            missing += f"du: cannot access '{word}': No such file or directory\n".encode()
+            continue
+        inside = [place] if place.is_file() else [one for one in place.rglob("*") if one.is_file()]
+        lines.append(f"{sum(one.stat().st_size for one in inside)}\t{word}")
+    return Result(1 if missing else 0, say("\n".join(lines)).out if lines else b"", missing)
 
 
 @command("mv")

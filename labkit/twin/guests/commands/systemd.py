@@ -1,7 +1,8 @@
-"""systemctl and journalctl."""
+"""systemctl, journalctl and systemd-run."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Mapping
@@ -35,6 +36,15 @@ def _list(run: Run) -> Result:
     return say("\n".join(f"{one.name} loaded {one.state} {one.sub_state} {one.description}" for one in units))
 
 
+def _reset_failed(run: Run) -> Result:
+    """Forget how units failed; one that was made for a single run goes."""
+    for name in run.operands(*_WITH_VALUE)[1:]:
+        unit = run.guest.units.get(name)
+        if unit is not None and unit.state == "failed" and unit.start is None:
+            run.guest.units.remove(unit.name)
+    return Result()
+
+
 def _reboot(run: Run) -> Result:
     note_change()
     run.guest.on_reboot(run.guest)
@@ -49,7 +59,7 @@ def _power_off(run: Run) -> Result:
 
 _WHOLE: Mapping[str, Callable[[Run], Result]] = {
     "daemon-reload": lambda _run: Result(),
-    "reset-failed": lambda _run: Result(),
+    "reset-failed": _reset_failed,
     "is-system-running": lambda _run: say("running"),
     "list-units": _list,
     "list-unit-files": _list,
@@ -167,3 +177,37 @@ async def _act(run: Run, action: str, unit: Unit) -> None:
         await run.guest.units.stop(unit)
     if action in {"start", "restart", "reload-or-restart"} or (action == "enable" and run.has("--now")):
         await run.guest.units.start(unit)
+
+
+@command("systemd-run")
+async def _systemd_run(run: Run) -> Result:
+    """Run a program as a unit of its own: it goes on when the login breaks, and its words are in the journal."""
+    words = list(run.args)
+    while words and words[0].startswith("-"):
+        words[:2] = [] if words[0] in {"-p", "-u"} else words[1:2]
+    if run.user != "root":
+        return complain("Failed to start transient service unit: Interactive authentication required.")
+    name = run.value("--unit", "-u", default="run-r1").removesuffix(".service")
+    if not words:
+        return complain("Command line to execute required.")
+    known = run.guest.units.get(name)
+    if known is not None and known.state != "inactive":
+        return complain(f"Failed to start transient service unit: Unit {known.name} was already loaded.")
+    note_change()
+    unit = run.guest.units.add(Unit(f"{name}.service", " ".join(words), enabled=False))
+    job = run.guest.spawn(_run_unit(run, unit, words))
+    status = await asyncio.shield(job) if run.has("--wait") else 0
+    return Result(status, b"", f"Running as unit: {unit.name}\n".encode())
+
+
+async def _run_unit(run: Run, unit: Unit, words: list[str]) -> int:
+    from labkit.twin.guests.shell import run_words  # noqa: PLC0415  # the shell knows the commands
+
+    unit.state, unit.since = "active", run.guest.now()
+    result = await run_words(run.guest, words, user=run.user, env=run.env)
+    run.guest.units.log(unit.name, (result.out + result.err).decode("utf-8", "replace"))
+    if result.status:
+        run.guest.units.fail(unit, f"{unit.name}: Main process exited, code=exited, status={result.status}/FAILURE")
+    else:
+        run.guest.units.remove(unit.name)
+    return result.status
