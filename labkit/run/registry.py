@@ -16,6 +16,7 @@ ApplyChange = Callable[[Lab, Access, Change, Step], str]
 
 READERS: dict[str, str] = {
     "proxmox": "labkit.systems.proxmox:read_proxmox",
+    "proxmox-health": "labkit.systems.proxmox:read_proxmox_health",
     "endpoints": "labkit.systems.endpoints:read_endpoints",
     "references": "labkit.systems.references:read_references",
     "guests": "labkit.systems.guests:read_guests",

@@ -11,6 +11,7 @@ from typing import Any
 from labkit.errors import StepFailed
 from labkit.twin.proxmox.access import ROOT
 from labkit.twin.proxmox.calls import Call
+from labkit.twin.proxmox.conditions import Conditions
 from labkit.twin.proxmox.configs import Configs
 from labkit.twin.proxmox.inventory import Vm
 from labkit.twin.proxmox.system import Proxmox
@@ -26,7 +27,7 @@ class Person:
         self._core = proxmox.core
         self.actions: dict[str, Callable[[dict[str, Any]], Awaitable[Any]]] = {
             "move": self.move, "delete": self.delete, "add": self.add, "configure": self.configure,
-            "unlock": self.unlock, "power": self.power,
+            "unlock": self.unlock, "power": self.power, **Conditions(self._core).actions,
         }  # fmt: skip
 
     async def move(self, given: dict[str, Any]) -> None:

@@ -8,11 +8,11 @@ from labkit.lab.pveformat import parse_memory
 from labkit.twin.proxmox.calls import Call
 from labkit.twin.proxmox.core import Core
 from labkit.twin.proxmox.errors import PveError, parameter_error
+from labkit.twin.proxmox.hosts import RELEASES
 from labkit.twin.proxmox.inventory import Vm
 from labkit.twin.proxmox.tasks import Task
 
 _GIB = 1024**3
-_RELEASES = {"8.4": ("8.4.14", "b502d23c55afcba1"), "9.1": ("9.1.1", "42db4a6cf33dac83")}
 
 
 class Cluster:
@@ -21,10 +21,10 @@ class Cluster:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    async def version(self, _call: Call) -> dict[str, Any]:
+    async def version(self, call: Call) -> dict[str, Any]:
         """Answer the version."""
         release = self._core.world.options.proxmox
-        number, commit = _RELEASES[release]
+        number, commit = self._core.hosts[call.at].version, RELEASES[release][1]
         return {"version": number, "release": release, "repoid": commit}
 
     async def permissions(self, call: Call) -> dict[str, Any]:
@@ -88,9 +88,10 @@ class Cluster:
         given: dict[str, Any] = await self._core.pve.ask("GET", f"/nodes/{call.node}/status")
         figures = self._node_figures(call.node)
         memory = {"total": figures["maxmem"], "used": figures["mem"], "free": figures["maxmem"] - figures["mem"]}
-        version = (await self.version(call))["version"]
-        cpuinfo = {**given.get("cpuinfo", {}), "cpus": figures["maxcpu"]}
-        return {**given, "memory": memory, "cpuinfo": cpuinfo, "pveversion": f"pve-manager/{version}/twin"}
+        memory["available"] = memory["free"]
+        cpus = figures["maxcpu"]
+        cpuinfo = {**given.get("cpuinfo", {}), "cpus": cpus, "cores": cpus, "sockets": 1, "model": "twin"}
+        return {**given, **self._core.hosts.status(call.node), "memory": memory, "cpuinfo": cpuinfo}
 
     async def vms(self, call: Call) -> list[dict[str, Any]]:
         """Answer the VMs of one host."""
@@ -130,7 +131,9 @@ class Cluster:
         ]  # fmt: skip
 
     async def not_backed_up(self, _call: Call) -> list[dict[str, Any]]:
-        """Answer the VMs of no backup job: there are no jobs in the twin."""
+        """Answer the VMs of no backup job: a job of the twin is for all of them."""
+        if any(int(job.get("enabled", 1)) for job in self._core.hosts.jobs):
+            return []
         return [{"vmid": vm.vmid, "name": vm.name, "type": "qemu"} for vm in self._core.inventory if not vm.template]
 
     async def nothing(self, _call: Call) -> list[dict[str, Any]]:
@@ -199,9 +202,10 @@ class Cluster:
         memory = sum(machine.memory for machine in machines) * 4 // 3
         running = [vm for vm in self._core.inventory if vm.node == node and vm.running]
         used = sum(parse_memory(vm.settings.get("memory", "512")) or 512 for vm in running) // 2
+        room = self._core.hosts[node].memory or (memory // 4096 + 1) * 4 * _GIB
         return {
             "status": "online", "cpu": 0.04, "maxcpu": max(4, sum(machine.cores for machine in machines)),
-            "mem": (used + 1024) * 1024**2, "maxmem": (memory // 4096 + 1) * 4 * _GIB, "uptime": 864000,
+            "mem": (used + 1024) * 1024**2, "maxmem": room, "uptime": self._core.hosts.uptime(node),
         }  # fmt: skip
 
     def _storage_rows(self) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from labkit.twin.proxmox.access import Access
 from labkit.twin.proxmox.calls import Call
 from labkit.twin.proxmox.errors import PveError, TaskError, lock_timeout
 from labkit.twin.proxmox.fakepve import FakePve
+from labkit.twin.proxmox.hosts import Hosts
 from labkit.twin.proxmox.inventory import Inventory, Vm
 from labkit.twin.proxmox.storage import Storages
 from labkit.twin.proxmox.tasks import Tasks
@@ -28,6 +29,7 @@ class Core:
     storages: Storages
     access: Access
     guests: Guests
+    hosts: Hosts
     busy: dict[int, asyncio.Lock] = field(default_factory=dict)
     """Per VMID: held while a clone copies from it."""
 

@@ -108,7 +108,7 @@ class Power:
         """Back up one VM onto a storage."""
         vm = self._core.inventory.at(call.node, call.text("vmid"))
         storage = call.text("storage", LOCAL)
-        if storage != LOCAL:
+        if not self._core.storages.takes_backups(storage):
             raise parameter_error(storage=f"storage '{storage}' does not support backups")
         call.caller.check(
             [*vm_need("VM.Backup"), Need(f"/storage/{storage}", ("Datastore.AllocateSpace",))], call.params
@@ -121,17 +121,9 @@ class Power:
                 await self._core.world.clock.sleep(self._core.world.pace.backup)
             finally:
                 vm.lock = ""
-            self._core.storages.backups.append(self._archive(vm, storage))
+            self._core.storages.backups.append(archive(vm, storage, self._core.world.clock.now()))
 
         return self._task(call, "vzdump", vm, work)
-
-    def _archive(self, vm: Vm, storage: str) -> dict[str, Any]:
-        made = int(self._core.world.clock.now())
-        return {
-            "node": vm.node, "storage": storage, "content": "backup", "format": "vma.zst", "vmid": vm.vmid,
-            "volid": f"{storage}:backup/vzdump-qemu-{vm.vmid}-{made}.vma.zst", "subtype": "qemu",
-            "ctime": made, "size": int(vm.gib * 0.4 * 1024**3), "notes": vm.name,
-        }  # fmt: skip
 
     def _running(self, call: Call) -> Vm:
         vm = self._core.vm(call)
@@ -155,3 +147,13 @@ class Power:
 
     def _task(self, call: Call, kind: str, vm: Vm, work: Callable[[Task], Awaitable[None]]) -> str:
         return self._core.tasks.start(vm.node, kind, vm.vmid, call.caller.user, work)
+
+
+def archive(vm: Vm, storage: str, moment: float) -> dict[str, Any]:
+    """Return a backup of a VM as a storage lists it."""
+    made = int(moment)
+    return {
+        "node": vm.node, "storage": storage, "content": "backup", "format": "vma.zst", "vmid": vm.vmid,
+        "volid": f"{storage}:backup/vzdump-qemu-{vm.vmid}-{made}.vma.zst", "subtype": "qemu",
+        "ctime": made, "size": int(vm.gib * 0.4 * 1024**3), "notes": vm.name,
+    }  # fmt: skip

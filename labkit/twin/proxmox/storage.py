@@ -1,4 +1,4 @@
-"""Storage per host: how large it is, what fills it, and the backups on it."""
+"""Storage per host: how large it is, what fills it, and the backups on it; some are shared by all hosts."""
 
 from __future__ import annotations
 
@@ -26,29 +26,54 @@ def storage_type(name: str) -> str:
     return "dir" if name == LOCAL else "lvmthin"
 
 
+@dataclass(frozen=True)
+class Shared:
+    """A storage that all hosts have in common, beside the lab's own: its kind, what it is for, its size in bytes."""
+
+    kind: str = "nfs"
+    content: str = "backup"
+    total: int = 1024 * GIB
+    used: int = 200 * GIB
+
+
 @dataclass
 class Storages:
-    """The storages of all hosts: `local` for files, and one for disks as the lab names it."""
+    """The storages of all hosts: `local` for files, one for disks as the lab names it, and what was added.
+
+    Attributes:
+        backups: what lies on them.
+        shared: those that all hosts have in common, by name.
+        full: how full some are in percent, whatever is on them, by host and name.
+        away: those that some hosts cannot reach, by host and name.
+    """
 
     lab: Lab
     inventory: Inventory
     faults: Faults
     backups: list[dict[str, Any]] = field(default_factory=list)
+    shared: dict[str, Shared] = field(default_factory=dict)
+    full: dict[tuple[str, str], float] = field(default_factory=dict)
+    away: set[tuple[str, str]] = field(default_factory=set)
 
     def names(self, node: str) -> tuple[str, ...]:
         """Return the storages of a host."""
-        return storages_of(self.lab, node)
+        return (*storages_of(self.lab, node), *self.shared)
+
+    def takes_backups(self, name: str) -> bool:
+        """Tell whether backups may be put onto a storage."""
+        return name == LOCAL or (name in self.shared and "backup" in self.shared[name].content)
 
     def status(self, node: str, name: str) -> dict[str, Any]:
         """Return the status of one storage as Proxmox shows it; raise PveError when it is not there."""
         if name not in self.names(node):
             raise PveError(500, f"storage '{name}' does not exist")
         total, used = self._space(node, name)
-        content = "iso,vztmpl,backup,snippets,import" + (",images" if self.names(node) == (LOCAL,) else "")
+        common = self.shared.get(name)
+        active = int((node, name) not in self.away)
         return {
-            "storage": name, "type": storage_type(name), "active": 1, "enabled": 1,
-            "shared": 0, "content": content if name == LOCAL else "images,rootdir",
-            "total": total, "used": used, "avail": max(total - used, 0),
+            "storage": name, "type": common.kind if common else storage_type(name), "active": active, "enabled": 1,
+            "shared": int(common is not None), "content": common.content if common else self._content(node, name),
+            "total": total * active, "used": used * active, "avail": max(total - used, 0) * active,
             "used_fraction": round(min(used / total, 1.0), 6),
         }  # fmt: skip
 
@@ -57,13 +82,16 @@ class Storages:
         status = self.status(node, name)
         return {
             "id": f"storage/{node}/{name}", "type": "storage", "node": node, "storage": name,
-            "status": "available", "plugintype": status["type"], "shared": 0, "content": status["content"],
+            "status": "available" if status["active"] else "unknown", "plugintype": status["type"],
+            "shared": status["shared"], "content": status["content"],
             "disk": status["used"], "maxdisk": status["total"],
         }  # fmt: skip
 
     def content(self, node: str, name: str) -> list[dict[str, Any]]:
         """Return the volumes of a storage: disks of VMs, and backups."""
-        self.status(node, name)
+        if not self.status(node, name)["active"]:
+            raise PveError(500, f"storage '{name}' is not online")
+        places = {(node, name)} | {(host, name) for host in self.lab.hosts if name in self.shared}
         images = [
             {"volid": volume, "content": "images", "format": "raw", "size": size, "vmid": vm.vmid}
             for vm in self.inventory if vm.node == node
@@ -71,7 +99,7 @@ class Storages:
         ]  # fmt: skip
         return images + [
             {key: value for key, value in backup.items() if key not in {"node", "storage"}}
-            for backup in self.backups if (backup["node"], backup["storage"]) == (node, name)
+            for backup in self.backups if (backup["node"], backup["storage"]) in places
         ]  # fmt: skip
 
     def check_room(self, node: str, name: str, vm: Vm) -> str | None:
@@ -87,17 +115,28 @@ class Storages:
         }.get(status["type"], f"clone failed: unable to create image '{name}:{vm.vmid}/{disk}.raw': "
                               "No space left on device")  # fmt: skip
 
+    def _content(self, node: str, name: str) -> str:
+        files = "iso,vztmpl,backup,snippets,import"
+        if name != LOCAL:
+            return "images,rootdir"
+        return f"{files},images" if storages_of(self.lab, node) == (LOCAL,) else files
+
     def _space(self, node: str, name: str) -> tuple[int, int]:
+        if name in self.shared:
+            total, used = self.shared[name].total, self.shared[name].used
+            return total, int(total * self.full.get((node, name), 100 * used / total) / 100)
         total, used = self._size(node, name), _LOCAL_USED if name == LOCAL else 0
         used += sum(size for vm in self.inventory if vm.node == node
                     for storage, _, size in vm.disks() if storage == name)  # fmt: skip
         if self.faults.has("storage-full", name, node) or (name,) in self.faults.arguments("storage-full"):
             used = total - GIB // 2
+        elif (node, name) in self.full:
+            used = int(total * self.full[node, name] / 100)
         return total, min(used, total)
 
     def _size(self, node: str, name: str) -> int:
         """Room for the lab's VMs of this host and half as much again, in steps of 64 GiB."""
-        if name == LOCAL and self.names(node) != (LOCAL,):
+        if name == LOCAL and storages_of(self.lab, node) != (LOCAL,):
             return _LOCAL_SIZE
         wanted = sum(machine.disk for machine in self.lab.machines if machine.host == node) / 1024
         return max((int(wanted * _SPARE + 64) // 64 + 1) * 64, _LEAST_GIB) * GIB

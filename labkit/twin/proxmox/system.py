@@ -15,6 +15,7 @@ from labkit.twin.proxmox.configs import Configs
 from labkit.twin.proxmox.core import Core
 from labkit.twin.proxmox.errors import PveError
 from labkit.twin.proxmox.fakepve import FakePve
+from labkit.twin.proxmox.hosts import Hosts
 from labkit.twin.proxmox.inventory import Inventory, Vm
 from labkit.twin.proxmox.power import Power
 from labkit.twin.proxmox.privileges import Need, agent_need, vm
@@ -37,9 +38,10 @@ class Proxmox:
         world.targets.more_vms = lambda: {one.name for one in inventory if not one.template}
         tasks = Tasks(world.clock, with_warnings=lambda: world.faults.has("task-warnings"))
         storages = Storages(world.lab, inventory, world.faults)
-        self.core = Core(world, pve, inventory, tasks, storages, Access(world), guests)
+        self.core = Core(world, pve, inventory, tasks, storages, Access(world), guests, Hosts(world))
         self.front = Front(self.core, Routes(_routes(self.core, self)))
         self._locked: set[str] = set()
+        self._down: set[str] = set()
         guests.powered_off = self._powered_off
 
     async def start(self) -> None:
@@ -73,6 +75,9 @@ class Proxmox:
         for node in self.core.world.lab.hosts:
             if self.core.is_down(node):
                 self.core.tasks.lose(node)
+            elif node in self._down:
+                self.core.hosts.reboot(node)
+        self._down = {node for node in self.core.world.lab.hosts if self.core.is_down(node)}
 
     async def next_id(self, call: Call) -> str:
         """Answer a free VMID, which somebody may take right away."""
@@ -162,16 +167,17 @@ def _routes(core: Core, whole: Proxmox) -> list[Route]:
         Route("GET", "/cluster/ha/resources", cluster.nothing, cluster_audit),
         Route("GET", "/cluster/ha/groups", cluster.nothing, cluster_audit),
         Route("GET", "/cluster/ha/rules", cluster.nothing, cluster_audit),
-        Route("GET", "/cluster/backup", cluster.nothing, cluster_audit),
+        Route("GET", "/cluster/backup", core.hosts.list_jobs, cluster_audit),
         Route("GET", "/cluster/replication", cluster.nothing),
         Route("GET", "/cluster/backup-info/not-backed-up", cluster.not_backed_up, cluster_audit),
         Route("GET", "/pools", whole.other),
         Route("GET", "/storage", whole.other),
         Route("GET", "/nodes", cluster.nodes),
         Route("GET", f"{node}/status", cluster.node_status, node_audit),
-        Route("GET", f"{node}/disks/list", whole.other, node_audit),
+        Route("GET", f"{node}/disks/list", core.hosts.list_disks, node_audit),
+        Route("GET", f"{node}/disks/zfs", core.hosts.list_pools, node_audit),
         Route("GET", f"{node}/services", whole.other, node_audit),
-        Route("GET", f"{node}/certificates/info", whole.other),
+        Route("GET", f"{node}/certificates/info", core.hosts.certificates),
         Route("GET", f"{node}/network", whole.other),
         Route("GET", f"{node}/storage", cluster.storages),
         Route("GET", f"{node}/storage/{{storage}}/status", cluster.storage_status, store),

@@ -72,6 +72,13 @@ class Tasks:
         task.job = asyncio.get_running_loop().create_task(self._run(task, work))
         return upid
 
+    def record(self, node: str, kind: str, target: object, user: str, *, start: float, status: str) -> str:
+        """Note a task that has ended long ago; return its UPID."""
+        pid, begun = next(self._pids), int(start)
+        upid = f"UPID:{node}:{pid:08X}:{pid * 7:08X}:{begun:08X}:{kind}:{target}:{user}:"
+        self._all[upid] = Task(upid, node, kind, str(target), user, pid, begun, end=begun + 60, exitstatus=status)
+        return upid
+
     def get(self, node: str, upid: str) -> Task:
         """Return a task of a node; raise PveError when there is none."""
         task = self._all.get(upid)
