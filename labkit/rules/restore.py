@@ -44,7 +44,7 @@ def restore_changes(
     module), the workloads scaled up. What is right already, and a half-done restore, is found by its name and backup:
     nothing is restored twice. Wanted volumes with a `problem` are left out: checks stop a run that needs them.
 
-    Each volume stands apart: the failure of one stops only what needs it. The ids: `backup-sync/default/act`,
+    Each volume stands apart: the failure of one stops only what needs it. The ids: `backup-target/default/act`,
     `restored-volume/<volume>/create`, `volume-content/<namespace>/<claim>/act`, `restored-pv/<pv>/create`,
     `workload-down/<Kind>/<namespace>/<name>/act`, `claim-volume/<namespace>/<claim>/update`,
     `workload-up/<Kind>/<namespace>/<name>/act`. Whoever goes on afterwards needs `last_of` them.
@@ -89,8 +89,8 @@ def fresh_backups(
     """
     places = find_places([one for one in wanted if one.backup is not None], longhorn, None, replace=replace)
     return tuple(
-        Change(system=SYSTEM, kind="fresh-backup", target=place.id, action=Action.ACT, after={"volume": place.volume},
-               needs=needs, apart=True, note="the first backup of the restored volume; its schedule goes on from it")
+        Change(system=SYSTEM, kind="backup", target=place.id, action=Action.CREATE, after={"volume": place.volume},
+               needs=needs, apart=True, note="the first of the restored volume; its schedule goes on from it")
         for place in places
         if place.restored and not place.has_own_backup
     )  # fmt: skip
@@ -107,10 +107,11 @@ def _width(longhorn: LonghornFacts | None, nodes: int) -> int:
 def _sync(places: Sequence[Place], longhorn: LonghornFacts | None, needs: tuple[str, ...]) -> Iterator[Change]:
     """The cluster must know a backup before anything can be restored from it."""
     known = {one.name for one in longhorn.backups if one.state == "Completed"} if longhorn is not None else set()
-    missing = sorted({place.backup for place in places if place.to_restore and not place.started} - known)
+    new = [place for place in places if place.to_restore and not place.started]
+    missing = sorted({place.wanted.source for place in new if place.backup not in known})
     if missing:
         yield Change(
-            system=SYSTEM, kind="backup-sync", target="default", action=Action.ACT, after={"backups": [*missing]},
+            system=SYSTEM, kind="backup-target", target="default", action=Action.ACT, after={"volumes": [*missing]},
             needs=needs, note="Longhorn lists the store; a volume can be made only from a backup that it knows",
         )  # fmt: skip
 
