@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -11,7 +12,7 @@ from labkit.lab import Lab
 from labkit.plan import Change
 from labkit.systems.access import Access, Step
 
-Read = Callable[[Lab, Access], Any]
+Read = Callable[..., Any]
 ApplyChange = Callable[[Lab, Access, Change, Step], str]
 
 READERS: dict[str, str] = {
@@ -21,12 +22,15 @@ READERS: dict[str, str] = {
     "references": "labkit.systems.references:read_references",
     "guests": "labkit.systems.guests:read_guests",
     "k3s": "labkit.systems.k3s:read_k3s",
+    "etcd": "labkit.systems.k3s:read_etcd",
     "join-door": "labkit.systems.k3s:read_door",
     "git": "labkit.systems.gitread:read_git",
     "flux": "labkit.systems.flux:read_flux",
     "apps": "labkit.systems.apps:read_apps",
     "routes": "labkit.systems.routes:read_routes",
     "longhorn": "labkit.systems.longhorn:read_longhorn",
+    "flux-if-any": "labkit.systems.remains:read_flux_if_any",
+    "longhorn-if-any": "labkit.systems.remains:read_longhorn_if_any",
     "store": "labkit.systems.backups:read_store",
 }
 APPLIERS: dict[str, str] = {
@@ -38,17 +42,26 @@ APPLIERS: dict[str, str] = {
     "flux": "labkit.systems.flux:apply_change",
     "apps": "labkit.systems.apps:apply_app",
     "longhorn": "labkit.systems.longhorn:apply_change",
+    "recovery": "labkit.systems.recovery:apply_recovery",
 }
 PROVIDED: dict[str, str] = {
     "ssh_public_key": "labkit.systems.ssh:public_key",
+    "protected": "labkit.run.gate:is_protected",
 }
-"""Wants that come from a secret reference: a planner that has such a parameter gets it from here."""
+"""Wants that come from elsewhere than the notebook: a planner that has such a parameter gets it from here."""
 
 
 def reader(name: str) -> Read:
     """Return the function that reads a system."""
     read: Read = _find(READERS, name)
     return read
+
+
+def read(name: str, lab: Lab, access: Access, asked: Mapping[str, Any]) -> Any:
+    """Read a system, with what the run asks for as far as its reader has such an argument."""
+    function = reader(name)
+    known = inspect.signature(function).parameters if asked else {}
+    return function(lab, access, **{key: value for key, value in asked.items() if key in known})
 
 
 def applier(name: str) -> ApplyChange:

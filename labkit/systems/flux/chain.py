@@ -152,6 +152,7 @@ class Goal:
         explain: gives the files in Git, to say where a cause stands; asked only when something fails.
         only: ids that count; all objects when empty.
         but: names of Kustomizations that are suspended on purpose.
+        heeds: takes out of the facts what may fail meanwhile without ending the wait.
     """
 
     revision: str
@@ -159,6 +160,7 @@ class Goal:
     fits: Callable[[str], bool] = lambda _revision: False
     only: tuple[str, ...] = ()
     but: tuple[str, ...] = ()
+    heeds: Callable[[FluxFacts], FluxFacts] = lambda facts: facts
 
     def waits_for(self, facts: FluxFacts) -> list[FluxObject] | None:
         """Return what is not there yet; None while the objects themselves are not."""
@@ -198,7 +200,7 @@ def wait_for_chain(
         watch.look(facts)
         if goal.waits_for(facts) == []:
             return facts
-        if stuck := watch.stuck(facts, causes(facts)):
+        if stuck := watch.stuck(facts, causes(goal.heeds(facts))):
             raise _failed(stuck, facts, goal)
         return None
 
