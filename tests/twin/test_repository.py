@@ -95,6 +95,7 @@ def test_it_takes_the_values_of_a_lab(tmp_path: Path) -> None:
         git_url="ssh://git@127.0.0.1:2222/lab.git",
         git_branch="main",
         git_path="./clusters/home",
+        replicas=1,
     )
     folder = materialise(tmp_path / "lab", age_recipient=str(KEY.to_public()), values=values)
     texts = "\n".join(path.read_text() for path in folder.rglob("*.yaml"))
@@ -102,6 +103,7 @@ def test_it_takes_the_values_of_a_lab(tmp_path: Path) -> None:
     for word in (seed.domain, "efym-net", seed.ingress, seed.nas_host, seed.backup_target, seed.git_url):
         assert word not in texts
     assert "home-example-org-tls" in texts
+    assert "defaultClassReplicaCount: 1" in texts
     assert (folder / "clusters/home/flux-system/gotk-sync.yaml").is_file()
     assert git(folder, "branch", "--show-current") == "main"
     assert [str(finding) for finding in check_repository(read_repository(folder))] == []

@@ -91,28 +91,32 @@ class PinnedVolumes(GatedController):
         if status_of(claim).get("phase") == "Bound" or self.api.get("persistentvolumes", name) is not None:
             return
         if self.api.core.registry.named(VOLUMES) and self.api.get(VOLUMES, name, _SPACE) is None:
-            self.api.create(VOLUMES, longhorn_volume(claim))
-        self.api.create("persistentvolumes", pinned_volume(claim))
+            self.api.create(VOLUMES, longhorn_volume(claim, _replicas(found)))
+        self.api.create("persistentvolumes", pinned_volume(claim, _replicas(found)))
 
 
-def longhorn_volume(claim: Object) -> Object:
+def _replicas(storage_class: Object) -> int:
+    return int((storage_class.get("parameters") or {}).get("numberOfReplicas") or 3)
+
+
+def longhorn_volume(claim: Object, replicas: int) -> Object:
     """Return the Longhorn volume that a claim is pinned to."""
     spec = claim["spec"]
     mode = "rwx" if "ReadWriteMany" in spec["accessModes"] else "rwo"
     return {
         "apiVersion": "longhorn.io/v1beta2", "kind": "Volume",
         "metadata": {"name": spec["volumeName"], "namespace": _SPACE},
-        "spec": {"size": str(int(quantity(spec["resources"]["requests"]["storage"]))), "numberOfReplicas": 2,
+        "spec": {"size": str(int(quantity(spec["resources"]["requests"]["storage"]))), "numberOfReplicas": replicas,
                  "frontend": "blockdev", "accessMode": mode, "dataEngine": "v1"},
     }  # fmt: skip
 
 
-def pinned_volume(claim: Object) -> Object:
+def pinned_volume(claim: Object, replicas: int) -> Object:
     """Return the PersistentVolume that a claim is pinned to, over the Longhorn volume of the same name."""
     spec = claim["spec"]
     csi = {
         "driver": DRIVER, "fsType": "ext4", "volumeHandle": spec["volumeName"],
-        "volumeAttributes": {"numberOfReplicas": "2", "staleReplicaTimeout": "30"},
+        "volumeAttributes": {"numberOfReplicas": str(replicas), "staleReplicaTimeout": "30"},
     }  # fmt: skip
     return {
         "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": spec["volumeName"]},

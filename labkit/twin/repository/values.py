@@ -27,6 +27,8 @@ class LabValues:
     git_url: str = "ssh://git@github.com/efym/homelab.git"
     git_branch: str = "master"
     git_path: str = "./kubernetes/clusters/production"
+    replicas: int = 2
+    """Copies of each Longhorn volume: no more than there are nodes."""
 
 
 def example_files() -> dict[str, bytes]:
@@ -46,6 +48,7 @@ def lab_values(lab: Lab) -> LabValues:
         git_url=lab.git.url,
         git_branch=lab.git.branch,
         git_path=lab.git.path,
+        replicas=min(LabValues.replicas, len(lab.vms)),
     )
 
 
@@ -59,6 +62,7 @@ def replacements(values: LabValues) -> dict[str, str]:
         seed.git_url: values.git_url,
         f"branch: {seed.git_branch}": f"branch: {values.git_branch}",
         seed.git_path: "./" + cluster_folder(values),
+        f"defaultClassReplicaCount: {seed.replicas}": f"defaultClassReplicaCount: {values.replicas}",
         f": {seed.ingress}": f": {values.ingress}",
         seed.domain.replace(".", "-"): values.domain.replace(".", "-"),
         seed.domain: values.domain,
