@@ -46,7 +46,10 @@ def check_age_key(git: GitFacts) -> Iterator[Finding]:
     for one in git.repository.decryptions:
         if one.path in applied and one.result != "ok":
             why = {"key": "it is for another key", "mac": "its MAC does not match"}.get(one.result, one.message)
-            remedy = "give git.age_key the key that opens it, or sops updatekeys the file with one that does"
+            remedy = (
+                "give git.age_key the key that opens it (the twin: --age-key of labkit rehearse or labkit twin up), "
+                "or sops updatekeys the file with one that does"
+            )
             yield error("flux.age-key", one.path, "git.age_key to open it", why, remedy)
 
 

@@ -99,6 +99,9 @@ def rehearse(
     scale: float | None = typer.Option(None, help="Real seconds for one of the twin's."),
     repo: str = typer.Option("", help="A repository, by path or URL, for Flux in place of the example."),
     repo_branch: str = typer.Option("", help="Its branch; the one that it is on when not given."),
+    age_key: str = typer.Option(
+        "", metavar="REFERENCE", help="The age key that opens its secrets: file:~/.config/sops/age/keys.txt, env:NAME."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON, and no progress."),
 ) -> None:
     """Run all runbooks in a row on a twin of the lab, each planned again after it was applied."""
@@ -118,8 +121,9 @@ def rehearse(
             return followers.enter_context(Follower())
 
         result = rehearse_all(
-            find_input(lab), faults=fault, seed=seed, scale=scale, repo=repo, repo_branch=repo_branch, tell=tell
-        )
+            find_input(lab), faults=fault, seed=seed, scale=scale, repo=repo, repo_branch=repo_branch,
+            age_key=age_key, warn=lambda text: typer.secho(f"warning: {text}", fg="yellow", err=True), tell=tell,
+        )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(result.to_dict(), indent=2))
     else:

@@ -34,11 +34,15 @@ def up(
     proxmox: Annotated[str, typer.Option(help="The version of Proxmox: 8.4 or 9.1.")] = "9.1",
     repo: Annotated[str, typer.Option(help="A repository (path or URL) to serve a copy of; the example else.")] = "",
     repo_branch: Annotated[str, typer.Option(help="The branch of it; its current one else.")] = "",
+    age_key: Annotated[
+        str, typer.Option(metavar="REFERENCE", help="The age key of that repository: file:..., env:..., keyring:...")
+    ] = "",
     state: State = None,
 ) -> None:
     """Start a twin that stays, until `labkit twin down`."""
     from labkit.errors import Refused
     from labkit.lab.loader import load_lab
+    from labkit.run.connect import owner_age_key, say_unreadable
     from labkit.run.folders import find_input
     from labkit.twin.client import DEFAULT_SCALE, start_twin
     from labkit.twin.options import VERSIONS
@@ -56,8 +60,10 @@ def up(
     twin = start_twin(
         lab, state=folder, scenario=scenario, seed=seed, scale=DEFAULT_SCALE if scale is None else scale,
         faults=fault or (), proxmox="8.4" if proxmox == "8.4" else "9.1",
-        repo=repo, repo_branch=repo_branch,
+        repo=repo, repo_branch=repo_branch, age_key=owner_age_key(age_key),
     )  # fmt: skip
+    if said := say_unreadable(twin.unreadable):
+        typer.secho(f"warning: {said}", fg="yellow", err=True)
     typer.echo(f"The twin of {twin.lab} is up: scenario {scenario}, {twin.scale:g} s for each of its seconds.")
     typer.echo(f"Let runbooks and notebooks join it:\n\n  export {_VARIABLE}={twin.state}\n")
     typer.echo("Look at it with `labkit twin status`, end it with `labkit twin down`.")

@@ -58,6 +58,8 @@ def rehearse(
     scale: float | None = None,
     repo: str = "",
     repo_branch: str = "",
+    age_key: str = "",
+    warn: Callable[[str], None] = lambda _text: None,
     tell: Told = lambda _runbook: None,
 ) -> Rehearsal:
     """Run all runbooks in the order of their numbers on one new twin of a lab; stop after the first that fails.
@@ -71,10 +73,14 @@ def rehearse(
         scale: real seconds for one of the twin's; its own default when None.
         repo: a repository, by path or URL, that the twin's Git host serves in place of the example.
         repo_branch: its branch; the one that it is on when empty.
+        age_key: a reference to the age key that opens that repository's secrets; the twin makes one when empty.
+        warn: is told what will go wrong later.
         tell: is called with each runbook's name before it starts; returns who listens to its journal.
     """
     lab = load_lab(lab_file)
-    opened = open_twin(lab_file, faults=faults, seed=seed, scale=scale, repo=repo, repo_branch=repo_branch)
+    opened = open_twin(
+        lab_file, faults=faults, seed=seed, scale=scale, repo=repo, repo_branch=repo_branch, age_key=age_key, warn=warn
+    )
     with opened as twin, ThreadPoolExecutor(1) as exporter:
         folder = new_run_folder("rehearsal", near=lab_file)
         rehearsal = Rehearsal(lab.name, folder)

@@ -45,7 +45,11 @@ def test_faults_are_listed() -> None:
     assert "template-locked" in run("faults").output
 
 
+NO_KEY = str(Path(__file__))
+
+
 @pytest.mark.parametrize("words", [
+    ("up", "--lab", LAB, "--age-key", "~/keys.txt"), ("up", "--lab", LAB, "--age-key", f"file:{NO_KEY}"),
     ("up", "--lab", LAB, "--scenario", "nirvana"), ("up", "--lab", LAB, "--proxmox", "7"), ("fault", "no-such"),
 ])  # fmt: skip
 def test_mistakes_are_told_before_anything_starts(words: tuple[str, ...], tmp_path: Path) -> None:

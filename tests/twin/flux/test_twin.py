@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 
 from labkit.errors import InputError, LabError
@@ -136,9 +137,13 @@ def test_another_repository_is_served_and_its_strange_secrets_are_named(tmp_path
     try:
         here = Bare(other / ".git", "trunk").head()
         assert Bare(twin.state / "gitops" / "served.git", "master").head() == here
-        log = (twin.state / "twin.log").read_text()
-        assert "apps/karakeep/secret.yaml" in log
+        assert "kubernetes/apps/karakeep/secret.yaml" in twin.unreadable
     finally:
         twin.stop(remove=True)
+    strange = str(pyrage.x25519.Identity.generate())
+    with pytest.raises(InputError, match=r"--age-key: kubernetes/\S*secret.yaml: expected a key that opens it") as told:
+        start_twin(LAB, state=tmp_path / "shut", parent=os.getpid(), repo=str(other), age_key=strange)
+    assert strange not in str(told.value)
+    assert not [file for file in (tmp_path / "shut").rglob("*.log") if strange in file.read_text()]
     with pytest.raises(InputError, match="a Git repository"):
         start_twin(LAB, state=tmp_path / "none", parent=os.getpid(), repo=str(tmp_path / "absent"))
