@@ -11,6 +11,8 @@ from labkit.facts.proxmox import Fact
 
 NAMESPACE = "flux-system"
 CONTROLLER = "kustomize-controller"
+SUSPENDED_FOR = "labkit/suspended-for"
+"""The annotation of a Kustomization that a runbook has suspended for its own time: the runbook's name."""
 
 
 class Condition(Fact):
@@ -32,6 +34,8 @@ class FluxObject(Fact):
     suspended: bool = False
     suspended_by: str = ""
     """The field manager that holds `spec.suspend`; empty when it is not set."""
+    suspended_for: str = ""
+    """The runbook that suspended it for its own time, and will resume it."""
     managers: tuple[str, ...] = ()
     """Every field manager of its spec."""
     generation: int = 0

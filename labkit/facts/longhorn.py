@@ -71,6 +71,8 @@ class Volume(Fact):
     claim: str = ""
     pv: str = ""
     labels: Mapping[str, str] = Field(default_factory=dict)
+    checked: str = ""
+    """The SHA-256 over its files as they were right after its restore, before any app had them."""
     created_at: datetime | None = None
     uid: str = ""
 

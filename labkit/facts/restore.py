@@ -18,8 +18,6 @@ RESTORED = "labkit/restored-for"
 """The label of a Longhorn volume that a restore has made: the claim that it is for, `namespace.name`."""
 CLAIM = "labkit/claim"
 """The annotation of a restored volume that keeps the manifest of the claim while that is made anew."""
-CHECKED = "labkit/checked"
-"""The label of a restored volume whose content was checked: the first 16 digits of its checksum, or `read`."""
 SHA256 = "labkit/sha256"
 """The annotation of a restored volume: the checksum of its files before any app wrote to it."""
 

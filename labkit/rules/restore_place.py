@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from labkit.facts.longhorn import DEFAULT_GROUP, GROUP_LABEL, JOB_LABEL, Claim, LonghornFacts, PersistentVolume, Volume
-from labkit.facts.restore import CHECKED, KEPT, RESTORED, Holder, HolderFacts, WantedVolume, claim_label
+from labkit.facts.restore import KEPT, RESTORED, Holder, HolderFacts, WantedVolume, claim_label
 from labkit.rules.restore_choice import backup_name, current_volume, show_moment
 
 _LONGEST = 40
@@ -107,8 +107,9 @@ class Place:
     @property
     def to_check(self) -> bool:
         """Whether nobody has looked at the content of the restored volume, and no app has written to it."""
-        unseen = self.seen is None or CHECKED not in self.seen.labels
-        return self.restored and unseen and self.to_bind
+        if self.wanted.claim.parameters.get("encrypted") == "true":
+            return False  # its key is the app's
+        return self.restored and self.to_bind and (self.seen is None or not self.seen.checked)
 
     @property
     def is_bound(self) -> bool:

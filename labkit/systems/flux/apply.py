@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabError, StepFailed
-from labkit.facts.flux import NAMESPACE
+from labkit.facts.flux import NAMESPACE, SUSPENDED_FOR
 from labkit.lab import Lab
 from labkit.lab.fluxsync import COMPONENTS, KUSTOMIZATION, SYNC
 from labkit.plan import Action, Change
@@ -147,6 +147,8 @@ def _suspend(lab: Lab, access: Access, cluster: Cluster, path: str, change: Chan
         spec = build.source.get("spec") or {}
         body["spec"] = {key: spec[key] for key in ("interval", "path", "prune", "sourceRef") if key in spec}
     body.setdefault("spec", {})["suspend"] = True
+    if why := change.after.get("for"):
+        body["metadata"]["annotations"] = {SUSPENDED_FOR: why}
     cluster.apply(path, body, force=True)
     return "suspended"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from labkit.facts.flux import Condition, FluxObject, Workload
+from labkit.facts.flux import SUSPENDED_FOR, Condition, FluxObject, Workload
 
 _WITH_SPEC = ("GitRepository", "Kustomization")
 _FINE = ("ContainerCreating", "PodInitializing")
@@ -25,6 +25,7 @@ def parse_object(item: Mapping[str, Any], kind: str) -> FluxObject:
         api_version=str(item.get("apiVersion") or ""),
         suspended=bool(spec.get("suspend")),
         suspended_by=_holder_of_suspend(metadata) if spec.get("suspend") else "",
+        suspended_for=str((metadata.get("annotations") or {}).get(SUSPENDED_FOR) or "") if spec.get("suspend") else "",
         managers=tuple(sorted({str(m.get("manager")) for m in _fields(metadata) if "f:spec" in _owned(m)})),
         generation=int(metadata.get("generation") or 0),
         observed=int(status.get("observedGeneration") or 0),

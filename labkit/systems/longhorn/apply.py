@@ -15,6 +15,16 @@ Apply = Callable[[Lab, Access, Change, Step], str]
 TABLE: Mapping[tuple[str, Action], str] = {
     ("backup-target", Action.ACT): "labkit.systems.longhorn.backups:apply_sync",
     ("backup", Action.CREATE): "labkit.systems.longhorn.backups:apply_backup",
+    ("drill", Action.ACT): "labkit.systems.longhorn.drill:apply_drill",
+    ("drill-leftover", Action.DELETE): "labkit.systems.longhorn.drill:apply_leftover",
+    ("drill-backups", Action.DELETE): "labkit.systems.longhorn.drill:apply_replaced",
+    ("restored-volume", Action.CREATE): "labkit.systems.longhorn.restore:apply_restored_volume",
+    ("volume-content", Action.ACT): "labkit.systems.longhorn.content:apply_content",
+    ("restored-pv", Action.CREATE): "labkit.systems.longhorn.volumes:apply_pv",
+    ("claim-volume", Action.UPDATE): "labkit.systems.longhorn.volumes:apply_claim",
+    ("workload-down", Action.ACT): "labkit.systems.longhorn.holders:apply_down",
+    ("workload-up", Action.ACT): "labkit.systems.longhorn.holders:apply_up",
+    ("wake", Action.ACT): "labkit.systems.longhorn.wake:apply_wake",
 }
 """By kind and action, `module:function`; the module is imported when it is needed."""
 

@@ -24,6 +24,7 @@ from labkit.facts.longhorn import (
     RestoreProgress,
     Volume,
 )
+from labkit.facts.restore import SHA256
 
 Item = Mapping[str, Any]
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -58,6 +59,7 @@ def parse_volume(item: Item) -> Volume:
         claim=str(known.get("pvcName") or ""),
         pv=str(known.get("pvName") or ""),
         labels=_texts(metadata.get("labels")),
+        checked=_texts(metadata.get("annotations")).get(SHA256, ""),
         created_at=moment(metadata.get("creationTimestamp")),
         uid=str(metadata.get("uid") or ""),
     )

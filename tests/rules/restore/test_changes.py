@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from labkit.facts.longhorn import LonghornFacts
-from labkit.facts.restore import CHECKED, KEPT, GitClaim, HolderFacts
+from labkit.facts.restore import KEPT, GitClaim, HolderFacts
 from labkit.plan import Change, Plan, Risk
 from labkit.rules.restore import fresh_backups, last_of, restore_changes, wanted_volumes
 
@@ -24,7 +24,7 @@ OLD = volume(PIN)
 USED = {"notes-data": (PIN, PIN)}
 DONE = volume(NEW, of=f"{PIN}@5", made=10)
 
-SEEN = DONE.model_copy(update={"labels": {CHECKED: "0123456789abcdef"}})
+SEEN = DONE.model_copy(update={"checked": "0123456789abcdef"})
 
 
 def made(name: str) -> str:
@@ -56,7 +56,7 @@ def ids(found: tuple[Change, ...]) -> list[str]:
         (PINNED, living(volume(PIN, of=f"{PIN}@5", restore_required=True)), [made(PIN), TEST,
                                                                               f"restored-pv/{PIN}/create"]),
         (PINNED, living(volume(PIN, of=f"{PIN}@5")), [TEST, f"restored-pv/{PIN}/create"]),
-        (PINNED, living(volume(PIN, of=f"{PIN}@5", labels={CHECKED: "1"})), [f"restored-pv/{PIN}/create"]),
+        (PINNED, living(volume(PIN, of=f"{PIN}@5", checked="1")), [f"restored-pv/{PIN}/create"]),
         (PINNED, living(volume(PIN, of=f"{PIN}@5"), bound=USED), []),
         (PINNED, living(volume(PIN, of=f"{PIN}@5", restore_failed="all replicas failed"), backups=KNOWN),
          [made(NEW), TEST, f"restored-pv/{PIN}/create"]),
