@@ -56,6 +56,8 @@ class StoreFacts(Fact):
     volumes: tuple[StoredVolume, ...] = ()
     problem: str = ""
     """Why it could not be read, or that it is empty; "" when it was read."""
+    empty: bool = False
+    """Whether there is no backup at all where it should be: nothing was backed up yet, or the wrong thing is mounted."""
     read_at: datetime
 
     def volume(self, name: str) -> StoredVolume | None:

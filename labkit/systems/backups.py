@@ -17,7 +17,7 @@ from labkit.errors import InputError, LabError, Mistake
 from labkit.facts.backups import StoredBackup, StoredVolume, StoreFacts
 from labkit.lab import Lab
 from labkit.systems.access import Access
-from labkit.systems.backupstore.access import Store, open_folder
+from labkit.systems.backupstore.access import NoStoreError, Store, open_folder
 from labkit.systems.backupstore.catalog import BackupEntry, Catalog, VolumeEntry, read_catalog
 from labkit.systems.backupstore.damage import Damage
 from labkit.systems.backupstore.digest import DeviceReport, read_device
@@ -78,21 +78,21 @@ def plain_target(url: str) -> str:
 def read_store(lab: Lab, access: Access) -> StoreFacts:
     """Return what the store holds, by its config files; a store that cannot be read is a problem, no error."""
     now = datetime.now(UTC)
+    where = lab.nas.store or lab.nas.backup_target
     try:
-        where = str(store_place(lab, access))
         with open_store(lab, access) as store:
-            catalog = read_catalog(store)
+            return store_facts(read_catalog(store), now).model_copy(update={"where": where})
+    except NoStoreError as exc:
+        return StoreFacts(where=where, problem=_in_words(exc, where), empty=exc.is_empty, read_at=now)
     except LabError as exc:
-        where = lab.nas.backup_target
-        return StoreFacts(where=where, problem=_in_words(exc), read_at=now)
-    return store_facts(catalog, now).model_copy(update={"where": _shown(lab, where)})
+        return StoreFacts(where=where, problem=_in_words(exc, where), read_at=now)
 
 
 def store_facts(catalog: Catalog, now: datetime) -> StoreFacts:
     """Return a catalog as facts. Pure."""
     volumes = tuple(_volume(entry) for entry in catalog.volumes)
     problem = "" if volumes else f"{catalog.where}: expected volumes with backups, got an empty store"
-    return StoreFacts(where=catalog.where, volumes=volumes, problem=problem, read_at=now)
+    return StoreFacts(where=catalog.where, volumes=volumes, problem=problem, empty=not volumes, read_at=now)
 
 
 def verify_backups(
@@ -213,12 +213,10 @@ def _words(damages: Iterable[Damage], backup: str) -> Iterator[str]:
     return (str(one) for one in damages if one.backup == backup and (not backup or one.costs_backup))
 
 
-def _shown(lab: Lab, where: str) -> str:
-    """Say where the store is: a place of the twin's own means nothing to a reader."""
-    return where if lab.nas.store else lab.nas.backup_target
-
-
-def _in_words(exc: LabError) -> str:
-    """Return an error in one line, its next step behind it."""
-    text = " ".join(line.strip() for line in exc.message.splitlines())
+def _in_words(exc: LabError, where: str) -> str:
+    """Return an error in one line, its next step behind it; `where` stands for the folder that it was mounted at."""
+    if isinstance(exc, InputError):
+        text = "; ".join(f"{where}: expected {one.expected}, got {one.got}" for one in exc.mistakes)
+    else:
+        text = " ".join(line.strip() for line in exc.message.splitlines())
     return "; ".join(filter(None, (text, exc.next_step)))

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from labkit.errors import InputError, LabError, Mistake, SystemDown
+from labkit.errors import InputError, Mistake, SystemDown
 
 # The whole share went away, not one file: going on would call every block missing.
 _GONE = frozenset({errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT, errno.ENODEV})
@@ -120,7 +120,15 @@ def open_folder(folder: Path) -> Folder:
     raise no_store(str(folder), entries)
 
 
-def no_store(where: str, entries: list[str] | None) -> LabError:
+class NoStoreError(InputError):
+    """Report a place without a store; `is_empty` when there is a folder with nothing in it."""
+
+    def __init__(self, mistakes: Iterable[Mistake], *, is_empty: bool, next_step: str = "") -> None:
+        super().__init__(mistakes, next_step=next_step)
+        self.is_empty = is_empty
+
+
+def no_store(where: str, entries: list[str] | None) -> NoStoreError:
     """Give the error for a place without a store; `entries` is None when there is no folder at all."""
     if entries is None:
         got = "no such folder"
@@ -128,8 +136,9 @@ def no_store(where: str, entries: list[str] | None) -> LabError:
         got = "an empty folder; is the export mounted?"
     else:
         got = f"a folder with {', '.join(entries[:5])}"
-    return InputError(
+    return NoStoreError(
         [Mistake(where, 0, 0, "", "a folder that contains backupstore/volumes", got)],
+        is_empty=entries == [],
         next_step="give the folder that the backup target's URL points to",
     )
 

@@ -1,10 +1,15 @@
-"""Read a backup from end to end without writing it: every block checked, and the checksum of the device it makes."""
+"""Read a backup from end to end without writing it: every block checked, and the checksum of what it makes.
+
+The checksum is over the parts of the device that the backup holds, so that the holes of a large volume cost nothing:
+whoever reads the same ranges of a restored volume must come to the same.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from labkit.systems.backupstore.access import Folder, Store
 from labkit.systems.backupstore.blockmap import BlockRef, zero_digest
@@ -17,19 +22,24 @@ from labkit.systems.backupstore.parallel import side_by_side, usual_workers
 from labkit.systems.backupstore.verify import BlockTask, fetch_block
 
 _ZEROS = bytes(4 << 20)
+_MOST_RANGES = 1000
+Range = tuple[int, int]
+"""An offset in bytes and a length."""
 
 
 @dataclass(frozen=True)
 class DeviceReport:
-    """What one backup makes when it is restored; `sha256` is of all `size` bytes, "" when blocks are damaged.
+    """What one backup makes when it is restored; sizes in bytes.
 
-    `blocks` counts the distinct blocks that were read and had their checksum.
+    `sha256` is over all `ranges` of the device, one behind the other, "" when blocks are damaged; what is outside of
+    them is zeros. `blocks` counts the distinct blocks that were read and had their checksum.
     """
 
     volume: str
     backup: str
     size: int
     blocks: int
+    ranges: tuple[Range, ...]
     sha256: str
     damages: tuple[Damage, ...]
 
@@ -62,13 +72,24 @@ def read_device(
     size = entry.config.size if entry.config else None
     config, damages = read_backup(store, entry.folder, entry.name, backup, size)
     if config is None or not config.is_complete:
-        return DeviceReport(entry.name, backup, size or 0, 0, "", tuple(damages))
+        return DeviceReport(entry.name, backup, size or 0, 0, (), "", tuple(damages))
     reader = _Reader(store, entry, config, on_bytes)
     reader.read(workers or usual_workers(remote=not isinstance(store, Folder)))
     found = tuple(sorted([*damages, *reader.damages]))
     fine = not any(damage.costs_backup for damage in found)
-    total = image_size(entry, config)
-    return DeviceReport(entry.name, backup, total, reader.blocks, reader.finish(total) if fine else "", found)
+    checksum = reader.finish() if fine else ""
+    return DeviceReport(entry.name, backup, image_size(entry, config), reader.blocks, reader.ranges, checksum, found)
+
+
+def data_ranges(offsets: Iterable[int], block_size: int, most: int = _MOST_RANGES) -> tuple[Range, ...]:
+    """Return the ranges that blocks at ascending offsets cover; small gaps are bridged to have few. Pure."""
+    starts = list(offsets)
+    if not starts:
+        return ()
+    gaps = [(later - earlier - block_size, number) for number, (earlier, later) in enumerate(pairwise(starts), 1)]
+    wide = sorted((gap for gap in gaps if gap[0] > 0), reverse=True)[: most - 1]
+    cuts = [0, *sorted(number for _, number in wide), len(starts)]
+    return tuple((starts[a], starts[b - 1] + block_size - starts[a]) for a, b in pairwise(cuts))
 
 
 class _Reader:
@@ -76,8 +97,10 @@ class _Reader:
 
     def __init__(self, store: Store, entry: VolumeEntry, config: BackupConfig, on_bytes: Callable[[int], None]) -> None:
         self._store, self._entry, self._config, self._on_bytes = store, entry, config, on_bytes
+        self.ranges = data_ranges((ref.offset for ref in config.blocks), config.block_size)
+        self._open = list(reversed(self.ranges))
         self._hash = hashlib.sha256()
-        self._at = 0
+        self._at = self._open[-1][0] if self._open else 0
         self._good: set[bytes] = set()
         self.damages: list[Damage] = []
 
@@ -101,9 +124,9 @@ class _Reader:
                 self._at = ref.offset + len(found.content)
                 self._on_bytes(len(found.content))
 
-    def finish(self, size: int) -> str:
-        """Follow to the end of the device; return the checksum."""
-        self._skip_to(size)
+    def finish(self) -> str:
+        """Follow to the end of the last range; return the checksum."""
+        self._skip_to(sum(self.ranges[-1]) if self.ranges else 0)
         return self._hash.hexdigest()
 
     def _refs(self) -> Iterator[BlockRef]:
@@ -119,6 +142,13 @@ class _Reader:
         return ref, fetch_block(self._store, self._entry.folder, task)
 
     def _skip_to(self, offset: int) -> None:
+        """Follow over what no block of the map fills, up to an offset: zeros within ranges, nothing between them."""
+        while self._open and offset >= sum(self._open[-1]):
+            self._zeros_to(sum(self._open.pop()))
+            self._at = self._open[-1][0] if self._open else self._at
+        self._zeros_to(offset)
+
+    def _zeros_to(self, offset: int) -> None:
         while self._at < offset:
             count = min(len(_ZEROS), offset - self._at)
             self._hash.update(_ZEROS[:count])

@@ -21,7 +21,13 @@ _SLOW = "look at Longhorn's engine and at the NAS; a backup that goes on after t
 
 
 def take_backup(
-    cluster: Cluster, access: Access, step: Step, volume: str, *, labels: Mapping[str, str] | None = None
+    cluster: Cluster,
+    access: Access,
+    step: Step,
+    volume: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    mode: str = "incremental",
 ) -> Backup:
     """Take a snapshot of a volume and back it up; wait until that is complete.
 
@@ -34,6 +40,7 @@ def take_backup(
         step: is told how far it is.
         volume: its name.
         labels: put on the backup, in the store too.
+        mode: incremental, or full: every block is written again, which mends damaged ones.
 
     Raises:
         StepFailed: the target is not available, Longhorn refuses it, or the backup failed or took too long.
@@ -45,7 +52,7 @@ def take_backup(
     try:
         _wait_for_snapshot(cluster, access, volume, snapshot)
         volume_act(cluster, volume, "snapshotBackup",
-                   {"name": snapshot, "labels": dict(labels or {}), "backupMode": "incremental"})  # fmt: skip
+                   {"name": snapshot, "labels": dict(labels or {}), "backupMode": mode})  # fmt: skip
         return _wait_for_backup(cluster, access, step, found, snapshot)
     finally:
         cluster.delete(own("snapshots", snapshot))

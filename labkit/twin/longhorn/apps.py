@@ -15,7 +15,14 @@ from labkit.twin.controllers.objects import (
 )
 from labkit.twin.controllers.volume_rules import claim_names
 from labkit.twin.kube.door import Object
-from labkit.twin.longhorn.contents import checksum_lines, is_blank, read_tree, tree_checksum, write_tree
+from labkit.twin.longhorn.contents import (
+    checksum_lines,
+    is_blank,
+    range_checksum,
+    read_tree,
+    tree_checksum,
+    write_tree,
+)
 from labkit.twin.longhorn.hub import Hub, is_attached, is_restoring
 from labkit.twin.longhorn.images import allocated
 from labkit.twin.longhorn.names import VOLUMES
@@ -98,19 +105,33 @@ class Apps:
         }  # fmt: skip
 
     def log(self, pod: Object, container: str) -> str:
-        """Return what a pod that runs sha256sum over its mounts has written: `sha256  ./path` lines by path."""
-        chosen: Object = next((c for c in spec_of(pod).get("containers") or () if c["name"] == container), {})
-        words = " ".join([*(chosen.get("command") or ()), *(chosen.get("args") or ())])
+        """Return what a container that runs sha256sum has written; "" for any other.
+
+        Over files it is a line `sha256  ./path` for each, by path, or, when that is piped into sha256sum again, their
+        number and the checksum of those lines. Over ranges `offset:length` of a bare device, which dd reads, it is the
+        checksum of all of them.
+        """
+        spec = spec_of(pod)
+        everything = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+        chosen: Object = next((c for c in everything if c["name"] == container), {})
+        given = [*(chosen.get("command") or ()), *(chosen.get("args") or ())]
+        words = " ".join(given)
         if "sha256sum" not in words or status_of(pod).get("phase") not in ("Running", "Succeeded"):
             return ""
-        lines = []
-        for claim in claim_names(pod):
-            found = self.hub.api.get("persistentvolumeclaims", claim, namespace_of(pod)) or {}
-            pv = self.hub.api.get("persistentvolumes", spec_of(found).get("volumeName") or "") or {}
-            handle = (spec_of(pv).get("csi") or {}).get("volumeHandle", "")
-            if handle and self.hub.head(handle) is not None:
-                lines.append(checksum_lines(self.read(handle)))
-        return "".join(lines)
+        handles = [h for claim in claim_names(pod) if (h := self._handle(claim, namespace_of(pod)))]
+        if chosen.get("volumeDevices"):
+            return "".join(f"{range_checksum(self._head(handle), given)}  -\n" for handle in handles)
+        trees = [self.read(handle) for handle in handles]
+        if words.count("sha256sum") == 1:
+            return "".join(map(checksum_lines, trees))
+        return "".join(f"{len(tree)}\n{tree_checksum(tree)}  -\n" for tree in trees)
+
+    def _handle(self, claim: str, namespace: str) -> str:
+        """Return the volume behind a claim, "" when it has none within reach."""
+        found = self.hub.api.get("persistentvolumeclaims", claim, namespace) or {}
+        pv = self.hub.api.get("persistentvolumes", spec_of(found).get("volumeName") or "") or {}
+        handle = str((spec_of(pv).get("csi") or {}).get("volumeHandle", ""))
+        return handle if handle and self.hub.head(handle) is not None else ""
 
     def show_size(self, volume: str, head: Path) -> None:
         """Note in the volume how many bytes it holds."""
