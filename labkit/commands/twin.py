@@ -26,7 +26,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def up(
     lab: Lab = Path("parameters/lab.yaml"),
     scenario: Annotated[
-        str, typer.Option(help="The state that it starts in: empty, provisioned, k3s, k3s-behind, flux.")
+        str, typer.Option(help="The state that it starts in: empty, provisioned, k3s, k3s-behind, flux, disaster.")
     ] = "empty",
     fault: Annotated[list[str] | None, typer.Option(help="A fault that is on from the start; repeatable.")] = None,
     scale: Annotated[float | None, typer.Option(help="Real seconds for one second of the twin.")] = None,
@@ -104,6 +104,18 @@ def status(state: State = None, as_json: Json = False) -> None:
     console.print(f"Clones: {clones['count']}, at most {clones['side_by_side']} side by side. ", end="")
     console.print(f"Up for {seen['uptime']:.0f} s, {seen['scale']:g} s for each of its seconds.")
     console.print("Faults: " + (", ".join(seen["faults"]) or "none"), markup=False)
+
+
+@app.command()
+def destroy(state: State = None) -> None:
+    """Have all machines lost with their disks and the cluster; Git, your own files and the NAS stay."""
+    from labkit.twin.client import join_twin
+
+    twin = join_twin(_folder(state))
+    lost, backups = twin.destroy()["end"], twin.past()["backups"]
+    kept = sum(volume in backups for volume in lost)
+    typer.echo(f"Everything is lost: {len(lost)} volumes with data, {kept} of them with a backup on the NAS.")
+    typer.echo("Bring it back with `labkit run disaster-recovery`, on this twin.")
 
 
 @app.command()
