@@ -53,6 +53,7 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     state, vms = world.options.state, make_vms(world)
     daemon = Daemon(state, world.authority, fakepve_guests(vms))
     # fakepve comes up while the rest is imported.
+    from labkit.twin.conditions import condition_actions  # noqa: PLC0415
     from labkit.twin.control import Control  # noqa: PLC0415
     from labkit.twin.disaster import Disaster  # noqa: PLC0415
     from labkit.twin.flux.system import GitOps  # noqa: PLC0415
@@ -76,9 +77,7 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     person = Person(proxmox)
     storage = Storage(world, k3s, nas.exports)
     disaster = Disaster(world, person, k3s, gitops, storage)
-    person.actions |= storage.actions
-    person.actions |= disaster.actions
-    person.actions |= Loss(k3s).actions
+    person.actions |= storage.actions | disaster.actions | Loss(k3s).actions | condition_actions(guests, k3s)
     control = Control(world, person, stopped)
     world.endpoints.reserve(*(f"{machine.address}:22" for machine in world.lab.machines))
     k3s.reserve()

@@ -86,8 +86,17 @@ class Guests:
 
     async def _follow_faults(self) -> None:
         for guest in self:
+            self._hush_agent(guest)
             if guest.phase == "up":
                 await _open_door(guest)
+
+    def _hush_agent(self, guest: Guest) -> None:
+        """Have systemd in the guest show what Proxmox hears of its agent."""
+        unit, silent = guest.units.get("qemu-guest-agent"), self._world.faults.has("agent-silent", guest.name)
+        if unit is not None and silent:
+            unit.state = "inactive"
+        elif unit is not None and guest.phase == "up" and unit.enabled and unit.state == "inactive":
+            unit.state = "active"
 
     def _reboot(self, guest: Guest) -> None:
         self._later(self._cycle(guest))

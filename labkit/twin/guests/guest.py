@@ -18,6 +18,7 @@ from labkit.lab.pveformat import boot_disk, parse_memory, parse_props
 from labkit.twin.guests import system
 from labkit.twin.guests.changes import unwatched, watched
 from labkit.twin.guests.commands.registry import Command, Stdin
+from labkit.twin.guests.condition import Condition
 from labkit.twin.guests.files import Files
 from labkit.twin.guests.result import Result
 from labkit.twin.guests.units import Unit, UnitError, Units
@@ -53,7 +54,7 @@ class Guest:
 
     Attributes that others read: `name` (of the VM), `hostname`, `address`, `cores`, `memory` and `disk` (MiB),
     `users` (name to public keys), `packages`, `modules`, `sysctl`, `listening` (port to address), `commands`
-    (those of this guest only), `phase`, `booted` (time), `boots` (how often).
+    (those of this guest only), `condition`, `phase`, `booted` (time), `boots` (how often).
     """
 
     def __init__(self, world: World, vmid: int, name: str, folder: Path, *, number: int = 1) -> None:
@@ -78,6 +79,7 @@ class Guest:
         self.virtual: set[str] = set()
         """Addresses that it has beside its own, for a while."""
         self.commands: dict[str, Command] = {}
+        self.condition = Condition()
         self.booted = 0.0
         self.boots = 0
         self.on_boot: list[Hook] = []
@@ -201,6 +203,7 @@ class Guest:
         self.boots += 1
         self.booted = clock.now()
         self.phase = "up"
+        system.come_up(self)
         await self._run_hooks(self.on_boot)
         for unit in self.units.all():
             if unit.enabled and unit.start is not None:

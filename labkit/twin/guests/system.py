@@ -43,6 +43,7 @@ def furnish(guest: Guest) -> None:
     """Put into a new guest what the template has."""
     for folder in _FOLDERS:
         guest.files.locate(f"/{folder}").mkdir(parents=True, exist_ok=True)
+    guest.files.locate("/var/run").symlink_to("/run")
     guest.files.put("/etc/os-release", _OS_RELEASE)
     guest.files.put("/etc/machine-id", guest.world.seed.hex("machine-id", guest.vmid, guest.name) + "\n")
     guest.files.virtual["/proc/meminfo"] = partial(_meminfo, guest)
@@ -51,6 +52,12 @@ def furnish(guest: Guest) -> None:
     for name, text in (("ssh", "OpenBSD Secure Shell server"), ("qemu-guest-agent", "QEMU Guest Agent"),
                        ("systemd-timesyncd", "Network Time Synchronization")):  # fmt: skip
         guest.units.add(Unit(f"{name}.service", text))
+
+
+def come_up(guest: Guest) -> None:
+    """Begin with an empty /run, as far as anybody looks: a restart was done."""
+    for name in ("reboot-required", "reboot-required.pkgs"):
+        guest.files.locate(f"/run/{name}").unlink(missing_ok=True)
 
 
 def write_identity(guest: Guest, instance: str) -> None:
@@ -104,6 +111,7 @@ def _uptime(guest: Guest) -> bytes:
 
 def _meminfo(guest: Guest) -> bytes:
     total = guest.memory * 1024 * 97 // 100
-    rows = {"MemTotal": total, "MemFree": total * 6 // 10, "MemAvailable": total * 8 // 10, "Buffers": total // 50,
-            "Cached": total // 5, "SwapTotal": 0, "SwapFree": 0}  # fmt: skip
+    left = total * (100 - guest.condition.memory_percent) // 100
+    rows = {"MemTotal": total, "MemFree": left * 3 // 4, "MemAvailable": left, "Buffers": total // 50,
+            "Cached": left // 5, "SwapTotal": 0, "SwapFree": 0}  # fmt: skip
     return "".join(f"{name + ':':<16}{value:>8} kB\n" for name, value in rows.items()).encode()

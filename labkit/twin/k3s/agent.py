@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from labkit.twin.k3s import places
 from labkit.twin.k3s.errors import Fatal
+from labkit.twin.k3s.leaves import write_leaves
 from labkit.twin.k3s.node import Node, make_living
 from labkit.twin.k3s.server import check_clock
 from labkit.twin.k3s.tokens import read_token
@@ -146,3 +147,4 @@ class Agent:
         files.put(_SERVERS, json.dumps({"ServerURL": url, "ServerAddresses": sorted(servers)}))
         for name, text in (("server-ca.crt", pki.server_ca), ("client-ca.crt", pki.client_ca)):
             files.put(f"{places.AGENT}/{name}", text)
+        write_leaves(files, pki, self.host.guest.hostname, server=False, etcd=False)

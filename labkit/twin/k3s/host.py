@@ -7,11 +7,13 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
+from labkit.errors import StepFailed
 from labkit.twin.guests.guest import Guest
 from labkit.twin.k3s import places
 from labkit.twin.k3s.agent import Agent
 from labkit.twin.k3s.cluster import Cluster
 from labkit.twin.k3s.errors import Fatal
+from labkit.twin.k3s.leaves import write_leaves
 from labkit.twin.k3s.members import Member
 from labkit.twin.k3s.pki import Pki
 from labkit.twin.k3s.places import Role
@@ -148,6 +150,17 @@ class Host:
             files.put(places.KUBECONFIG, pki.kubeconfig(), mode=mode)
             files.put(mark, pki.ca_hash, mode=0o600)
         files.chmod(places.KUBECONFIG, mode)
+
+    def age_certificates(self, days: float) -> None:
+        """Have all certificates of this node last so many days, as if k3s had not been restarted for long."""
+        run = self.run
+        cluster = run.cluster if isinstance(run, Server) else run.node.cluster if run is not None and run.node else None
+        if cluster is None:
+            raise StepFailed(f"{self.guest.name}: expected k3s to run, got none")
+        is_server = isinstance(run, Server)
+        write_leaves(self.guest.files, cluster.pki, self.guest.hostname, server=is_server, etcd=cluster.etcd, days=days)
+        if isinstance(run, Server):
+            run.show_for(days)
 
     def kill_pods(self) -> None:
         """Let the containers of all pods end, as k3s-killall.sh does."""

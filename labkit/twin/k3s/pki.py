@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from labkit.twin.state import write_whole
 
-_CA_LIFE, _LIFE = timedelta(days=3650), timedelta(days=365)
+_CA_LIFE, _DAYS = timedelta(days=3650), 365.0
 _FIXED = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
           "localhost", "127.0.0.1", "::1")  # fmt: skip
 
@@ -45,26 +45,39 @@ class Pki:
 
     def server_context(self, folder: Path, name: str, hosts: Iterable[str]) -> ssl.SSLContext:
         """Return what the TLS server of a node needs; clients may show a certificate, which is verified."""
-        subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "k3s"),
-                             x509.NameAttribute(NameOID.COMMON_NAME, "k3s")])  # fmt: skip
-        alternatives = x509.SubjectAlternativeName([_general(host) for host in dict.fromkeys((*_FIXED, *hosts))])
-        cert, key = _issue(
-            subject, (self.server_ca, self.server_key), ExtendedKeyUsageOID.SERVER_AUTH, self.made, alternatives
-        )
-        place = folder / f"{name}.pem"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_whole(place, cert + self.server_ca + key)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(place)
+        self.load_serving(context, folder, name, hosts)
         context.load_verify_locations(cadata=self.client_ca)
         context.verify_mode = ssl.CERT_OPTIONAL
         return context
 
-    def kubeconfig(self) -> str:
+    def load_serving(
+        self, context: ssl.SSLContext, folder: Path, name: str, hosts: Iterable[str], *, days: float = _DAYS
+    ) -> str:
+        """Have a TLS server show a new certificate that lasts so many days; return it."""
+        subject = _named("k3s", "k3s")
+        alternatives = x509.SubjectAlternativeName([_general(host) for host in dict.fromkeys((*_FIXED, *hosts))])
+        cert, key = _issue(
+            subject, (self.server_ca, self.server_key), ExtendedKeyUsageOID.SERVER_AUTH, self.made, alternatives,
+            days=days,
+        )  # fmt: skip
+        place = folder / f"{name}.pem"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_whole(place, cert + self.server_ca + key)
+        context.load_cert_chain(place)
+        return cert
+
+    def leaf(self, common: str, group: str, *, serving: bool, days: float = _DAYS) -> tuple[str, str]:
+        """Return a certificate of the cluster and its key, in PEM."""
+        if serving:
+            return _issue(_named(common, group), (self.server_ca, self.server_key), ExtendedKeyUsageOID.SERVER_AUTH,
+                          self.made, days=days)  # fmt: skip
+        return _issue(_named(common, group), (self.client_ca, self.client_key), ExtendedKeyUsageOID.CLIENT_AUTH,
+                      self.made, days=days)  # fmt: skip
+
+    def kubeconfig(self, *, days: float = _DAYS) -> str:
         """Return a kubeconfig of the administrator, as k3s writes it."""
-        subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:masters"),
-                             x509.NameAttribute(NameOID.COMMON_NAME, "system:admin")])  # fmt: skip
-        cert, key = _issue(subject, (self.client_ca, self.client_key), ExtendedKeyUsageOID.CLIENT_AUTH, self.made)
+        cert, key = self.leaf("system:admin", "system:masters", serving=False, days=days)
         cluster = {"certificate-authority-data": _data(self.server_ca), "server": "https://127.0.0.1:6443"}
         user = {"client-certificate-data": _data(cert + self.client_ca), "client-key-data": _data(key)}
         document = {
@@ -74,6 +87,11 @@ class Pki:
             "users": [{"name": "default", "user": user}],
         }  # fmt: skip
         return yaml.safe_dump(document, sort_keys=False, width=1 << 20)
+
+
+def _named(common: str, group: str) -> x509.Name:
+    parts = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group)] if group else []
+    return x509.Name([*parts, x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
 def make_pki(now: float) -> Pki:
@@ -106,13 +124,15 @@ def _issue(
     purpose: x509.ObjectIdentifier,
     made: float,
     alternatives: x509.SubjectAlternativeName | None = None,
+    *,
+    days: float = _DAYS,
 ) -> tuple[str, str]:
     key = ec.generate_private_key(ec.SECP256R1())
     ca = x509.load_pem_x509_certificate(authority[0].encode())
     ca_key = serialization.load_pem_private_key(authority[1].encode(), password=None)
     assert isinstance(ca_key, ec.EllipticCurvePrivateKey)  # noqa: S101  # all of ours are
-    start = datetime.fromtimestamp(made, UTC)
-    end = datetime.now(UTC) + _LIFE
+    end = datetime.now(UTC) + timedelta(days=days)
+    start = min(datetime.fromtimestamp(made, UTC), end - timedelta(days=1))
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(ca.subject).public_key(key.public_key())
     builder = builder.serial_number(x509.random_serial_number()).not_valid_before(start)
     builder = builder.not_valid_after(end)

@@ -8,6 +8,7 @@ import json
 import ssl
 from collections.abc import Coroutine
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from labkit.twin.k3s.api import Door
 from labkit.twin.k3s.cluster import Cluster
 from labkit.twin.k3s.data import OTHER_TOKEN
 from labkit.twin.k3s.errors import Fatal
+from labkit.twin.k3s.leaves import write_leaves
 from labkit.twin.k3s.members import Member
 from labkit.twin.k3s.node import Node, make_living, node_address, node_name
 from labkit.twin.k3s.pki import Pki, make_pki
@@ -53,6 +55,7 @@ class Server:
         self.cluster: Cluster | None = None
         self.node: Node | None = None
         self._door: Door | None = None
+        self._shown: ssl.SSLContext | None = None
         self._deployed: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -220,6 +223,7 @@ class Server:
             if not files.exists(f"{places.SERVER}/{link}"):
                 files.link(places.TOKEN, f"{places.SERVER}/{link}")
         self.host.write_pki(cluster.pki)
+        write_leaves(files, cluster.pki, self.name, server=True, etcd=cluster.etcd)
         self.host.write_kubeconfig(cluster.pki, kubeconfig_mode(self.settings))
 
     async def _open(self, cluster: Cluster) -> None:
@@ -228,7 +232,8 @@ class Server:
         cluster.hosts += [name for name in names if name not in cluster.hosts]
         self._door = Door(cluster, self.version, lambda user, secret: self.system.accepts(cluster, user, secret))
         try:
-            await self._door.listen(f"{self.guest.address}:{places.API_PORT}", self._context(cluster))
+            self._shown = self._context(cluster)
+            await self._door.listen(f"{self.guest.address}:{places.API_PORT}", self._shown)
         except OSError as exc:
             raise Fatal(f"{_PREFIX}listen tcp :{places.API_PORT}: bind: address already in use") from exc
         cluster.doors.add(self)
@@ -238,9 +243,16 @@ class Server:
             if cluster.etcd:
                 tell_snapshots(self)
 
+    def show_for(self, days: float) -> None:
+        """Show a certificate from now on that lasts so many days, as one that was never renewed."""
+        if self.cluster is not None and self._shown is not None:
+            self.cluster.pki.load_serving(self._shown, *self._identity(self.cluster), days=days)
+
     def _context(self, cluster: Cluster) -> ssl.SSLContext:
-        hosts = [*cluster.hosts, cluster.first_address]
-        return cluster.pki.server_context(self.system.folder, f"{cluster.id}-{self.name}", hosts)
+        return cluster.pki.server_context(*self._identity(cluster))
+
+    def _identity(self, cluster: Cluster) -> tuple[Path, str, list[str]]:
+        return self.system.folder, f"{cluster.id}-{self.name}", [*cluster.hosts, cluster.first_address]
 
     async def _go_on(self, cluster: Cluster, member: Member, node: Node) -> None:
         """Do everything that a running server does, until one part fails."""

@@ -54,10 +54,22 @@ async def _cat(run: Run) -> Result:
 
 @command("head", "tail")
 async def _head_or_tail(run: Run) -> Result:
-    count = int(run.value("-n", "--lines", default="10").lstrip("+-") or 10)
-    data = await _given(run, "-n", "--lines")
-    lines = data.splitlines(keepends=True)
-    return Result(0, b"".join(lines[:count] if run.name == "head" else lines[-count:]))
+    first, taking = run.name == "head", ("-n", "--lines", "-c", "--bytes")
+    most = run.value("-c", "--bytes")
+    count = int(most or run.value("-n", "--lines", default="10").lstrip("+-") or 10)
+    words = run.operands(*taking)
+    out, err = [], b""
+    for word in words or ["-"]:
+        try:
+            data = await run.stdin() if word == "-" else run.guest.files.read(run.path(word), run.user)
+        except OSError as exc:
+            err += f"{run.name}: cannot open '{word}' for reading: {exc.strerror}\n".encode()
+            continue
+        title = f"==> {word} <==\n".encode() if len(words) > 1 or run.has("-v") else b""
+        lines = data.splitlines(keepends=True)
+        part = b"".join(lines[:count] if first else lines[-count:])
+        out.append(title + ((data[:count] if first else data[-count:]) if most else part))
+    return Result(1 if err else 0, b"\n".join(out) if len(out) > 1 else b"".join(out), err)
 
 
 @command("wc")

@@ -67,7 +67,8 @@ async def _free(run: Run) -> Result:
     unit = {"-b": 1, "-m": 1024**2, "-g": 1024**3}
     factor = next((size for option, size in unit.items() if run.has(option)), 1024)
     total = run.guest.memory * 1024 * 1024 * 97 // 100
-    row = [total, total // 5, total * 6 // 10, 1024**2, total // 5, total * 8 // 10]
+    left = total * (100 - run.guest.condition.memory_percent) // 100
+    row = [total, total - left, left * 3 // 4, 1024**2, left // 4, left]
     numbers = "".join(f"{value // factor:>12}" for value in row)
     head = "               total        used        free      shared  buff/cache   available"
     return say(f"{head}\nMem:    {numbers}\nSwap:              0           0           0")
@@ -75,21 +76,51 @@ async def _free(run: Run) -> Result:
 
 @command("df")
 async def _df(run: Run) -> Result:
-    size = run.guest.disk * 1024 * 1024 * 95 // 100
-    used = size if run.guest.files.is_full() else min(3 * 1024**3, size // 2)
+    """Tell of the root file system, which holds everything: once for each path that is there."""
     unit = 1 if run.has("-B1") or "--block-size=1" in run.args or "-B1" in run.args else 1024
-    given = run.value("--output")
-    figures = {"source": "/dev/sda1", "fstype": "ext4", "size": str(size // unit),
-               "used": str(used // unit), "avail": str((size - used) // unit), "target": "/",
-               "pcent": f"{100 * used // max(size, 1)}%"}  # fmt: skip
-    columns = (
-        [name for name in given.split(",") if name in figures]
-        if given
-        else ["source", "size", "used", "avail", "pcent", "target"]
-    )
-    heads = {"source": "Filesystem", "fstype": "Type", "size": "1B-blocks" if unit == 1 else "1K-blocks",
-             "used": "Used", "avail": "Available", "pcent": "Use%", "target": "Mounted on"}  # fmt: skip
-    return say(" ".join(heads[name] for name in columns) + "\n" + " ".join(figures[name] for name in columns))
+    figures, heads = _space(run, unit), _HEADS | {"size": "1B-blocks" if unit == 1 else "1K-blocks"}
+    wanted = [name for name in run.value("--output").split(",") if name in figures]
+    columns = wanted or ["source", "size", "used", "avail", "pcent", "target"]
+    asked = run.operands("--output") or ["/"]
+    missing = [word for word in asked if not run.guest.files.exists(run.path(word))]
+    rows = [" ".join(figures[name] for name in columns) for word in asked if word not in missing]
+    errors = "".join(f"df: {word}: No such file or directory\n" for word in missing)
+    lines = [" ".join(heads[name] for name in columns), *rows] if rows else []
+    return Result(1 if missing else 0, say("\n".join(lines)).out, errors.encode())
+
+
+_HEADS = {"source": "Filesystem", "fstype": "Type", "used": "Used", "avail": "Available", "pcent": "Use%",
+          "target": "Mounted on", "itotal": "Inodes", "iused": "IUsed", "iavail": "IFree",
+          "ipcent": "IUse%"}  # fmt: skip
+
+
+def _space(run: Run, unit: int) -> dict[str, str]:
+    guest = run.guest
+    size = guest.disk * 1024 * 1024 * 95 // 100
+    share = guest.condition.disk_percent
+    used = min(3 * 1024**3, size // 2) if share is None else size * share // 100
+    used = size if guest.files.is_full() else used
+    inodes = size // 16384
+    taken = inodes * guest.condition.inode_percent // 100
+    return {
+        "source": "/dev/sda1", "fstype": "ext4", "size": str(size // unit), "used": str(used // unit),
+        "avail": str((size - used) // unit), "target": "/", "pcent": f"{100 * used // max(size, 1)}%",
+        "itotal": str(inodes), "iused": str(taken), "iavail": str(inodes - taken),
+        "ipcent": f"{guest.condition.inode_percent}%",
+    }  # fmt: skip
+
+
+@command("findmnt")
+async def _findmnt(run: Run) -> Result:
+    """Tell of the root file system: `findmnt -no OPTIONS /`."""
+    options = ("ro" if run.guest.condition.read_only else "rw") + ",relatime,discard,errors=remount-ro"
+    values = {"TARGET": "/", "SOURCE": "/dev/sda1", "FSTYPE": "ext4", "OPTIONS": options}
+    wanted = run.value("-no", "-o", "--output", default="TARGET,SOURCE,FSTYPE,OPTIONS").split(",")
+    if run.operands("-no", "-o", "--output") not in ([], ["/"]):
+        return Result(1)
+    line = " ".join(values.get(name.upper(), "") for name in wanted)
+    bare = any(word.startswith("-") and "n" in word for word in run.args)
+    return say(line if bare else " ".join(wanted) + "\n" + line)
 
 
 @command("uptime")

@@ -15,7 +15,7 @@ from labkit.twin.guests.units import Unit, UnitError
 
 _CHANGES = frozenset({"start", "stop", "restart", "reload", "try-restart", "reload-or-restart", "enable", "disable",
                       "daemon-reload", "reset-failed", "mask", "unmask", "reboot", "poweroff"})  # fmt: skip
-_WITH_VALUE = ("-p", "--property", "-n", "--lines", "-u", "--unit", "-o", "--output", "--since", "-t")
+_WITH_VALUE = ("-p", "--property", "-n", "--lines", "-u", "--unit", "-o", "--output", "--since", "-t", "--state")
 
 
 @command("systemctl")
@@ -32,7 +32,8 @@ async def _systemctl(run: Run) -> Result:
 
 
 def _list(run: Run) -> Result:
-    units = run.guest.units.all()
+    wanted = "failed" if run.has("--failed") else run.value("--state")
+    units = [one for one in run.guest.units.all() if wanted in {"", one.state, one.sub_state}]
     return say("\n".join(f"{one.name} loaded {one.state} {one.sub_state} {one.description}" for one in units))
 
 
