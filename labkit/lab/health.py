@@ -43,6 +43,8 @@ class ProxmoxLimits(Model):
     """How long a host's certificate must last; Proxmox renews its own two weeks before their end."""
     disk_wear_percent: Percent = 80
     """How worn a solid-state disk may be."""
+    restart_hours: Count = 24
+    """How long after its start a host is told to have been restarted."""
 
 
 class GuestLimits(Model):
@@ -81,6 +83,25 @@ class KubernetesLimits(Model):
     """How much of a resource quota may be used."""
 
 
+class NasLimits(Model):
+    """Limits for the TrueNAS box."""
+
+    pool_percent: Percent = 80
+    """How full a pool may be; ZFS becomes slow beyond that."""
+    pool_full_percent: Percent = 90
+    """How full a pool is when it is about to stop: an error, no warning."""
+    scrub_days: Count = 40
+    """How long ago the last scrub of a pool may have ended."""
+    snapshot_hours: Count = 48
+    """How old the newest snapshot of the backups' dataset may be."""
+    replication_hours: Count = 48
+    """How long ago a replication may have last succeeded."""
+    disk_celsius: Percent = 50
+    """How warm a disk may be."""
+    key_days: Count = 30
+    """How long the API key must last."""
+
+
 class Limits(Model):
     """From when on something counts as a finding, by area."""
 
@@ -90,6 +111,8 @@ class Limits(Model):
     """Limits for the VMs, seen from inside."""
     kubernetes: KubernetesLimits = KubernetesLimits()
     """Limits for the cluster."""
+    nas: NasLimits = NasLimits()
+    """Limits for the TrueNAS box."""
 
 
 class Ignored(Model):

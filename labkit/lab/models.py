@@ -270,6 +270,8 @@ class Nas(Model):
     """How its certificate is verified."""
     api_key: SecretRef | None = None
     """The key of its API; its API is not used when absent."""
+    api_user: UserName = "labkit"
+    """The user that the key belongs to; the role READONLY_ADMIN is enough."""
     backup_target: BackupTarget
     """Longhorn's backup target."""
     store: StorePlace | None = None

@@ -11,6 +11,8 @@ from labkit.twin.seed import Seed
 Row = dict[str, Any]
 _TB, _GB, _DAY = 10**12, 10**9, 86400
 _DISKS = 4
+_BULK = ("media", "documents", "pictures")
+"""Beside the backups: what static volumes of apps mount."""
 
 
 def date(seconds: float) -> dict[str, int]:
@@ -44,16 +46,14 @@ def make_content(target: str, network: str, seed: Seed, now: float) -> Content:
     dataset = dataset_of(target)
     pool = dataset.partition("/")[0]
     disks = [_disk(f"sd{letter}", pool, seed) for letter in "abcd"[:_DISKS]]
-    names = [pool, *_parents(dataset), dataset, f"{pool}/media"]
+    bulk = [f"{pool}/{name}" for name in _BULK]
+    names = [pool, *_parents(dataset), dataset, *bulk]
     snapshots = [_snapshot(dataset, now - days * _DAY, number) for number, days in enumerate(range(14, 0, -1))]
-    share = {
-        "id": 1, "path": f"/mnt/{dataset}", "comment": "Longhorn backups", "networks": [network], "hosts": [],
-        "ro": False, "maproot_user": "root", "maproot_group": "root", "mapall_user": None, "mapall_group": None,
-        "security": [], "enabled": True, "locked": False, "expose_snapshots": False, "aliases": [],
-    }  # fmt: skip
+    shared = {dataset: "Longhorn backups"} | dict.fromkeys(bulk, "bulk data of apps")
     return Content(
         pools=[_pool(pool, disks, seed, now)], datasets=[_dataset(name) for name in dict.fromkeys(names)],
-        snapshots=snapshots, shares=[share], snapshot_tasks=[_snapshot_task(dataset, snapshots[-1], now)],
+        snapshots=snapshots, shares=[_share(number, *one, network) for number, one in enumerate(shared.items(), 1)],
+        snapshot_tasks=[_snapshot_task(dataset, snapshots[-1], now)],
         replications=[_replication(dataset, snapshots[-1], now)], alerts=_alerts(now), disks=disks,
     )  # fmt: skip
 
@@ -95,6 +95,14 @@ def _pool(name: str, disks: list[Row], seed: Seed, now: float) -> Row:
         "autotrim": {"value": "off", "rawvalue": "off", "parsed": "off", "source": "DEFAULT"}, "scan": scan,
         "expand": None,
         "topology": {"data": [vdev], "log": [], "cache": [], "spare": [], "special": [], "dedup": []},
+    }  # fmt: skip
+
+
+def _share(number: int, dataset: str, comment: str, network: str) -> Row:
+    return {
+        "id": number, "path": f"/mnt/{dataset}", "comment": comment, "networks": [network], "hosts": [],
+        "ro": False, "maproot_user": "root", "maproot_group": "root", "mapall_user": None, "mapall_group": None,
+        "security": [], "enabled": True, "locked": False, "expose_snapshots": False, "aliases": [],
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import websockets
 
-from labkit.errors import StepFailed
+from labkit.errors import InputError
 
 SNAPSHOTS = {"25.04": "zfs.snapshot", "25.10": "pool.snapshot"}
 
@@ -130,9 +130,14 @@ def test_what_is_there(twin: Any, run: Any) -> None:
         assert len(pool["topology"]["data"][0]["children"]) == 4
         flat = {"extra": {"flat": True, "retrieve_children": False, "properties": ["used"]}}
         names = [d["id"] for d in await rpc.call("pool.dataset.query", [], flat)]
-        assert names == ["tank", "tank/backups", "tank/media"]
+        assert names == ["tank", "tank/backups", "tank/media", "tank/documents", "tank/pictures"]
         tree = await rpc.call("pool.dataset.query", [], {"extra": {"flat": False}})
-        assert [d["id"] for d in tree[0]["children"]] == ["tank/backups", "tank/media"]
+        assert [d["id"] for d in tree[0]["children"]] == [
+            "tank/backups",
+            "tank/media",
+            "tank/documents",
+            "tank/pictures",
+        ]
         share = (await rpc.call("sharing.nfs.query"))[0]
         assert share["path"] == "/mnt/tank/backups"
         assert share["enabled"]
@@ -209,5 +214,5 @@ def test_the_export_comes_back_by_itself(twin: Any) -> None:
         if twin.status()["faults"] == []:
             break
     assert [path.name for path in mount.iterdir()] == ["something"]
-    with pytest.raises(StepFailed):
+    with pytest.raises(InputError, match="expected nfs-empty:SECONDS"):
         twin.fault("nfs-empty")
