@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
 from labkit import __version__
-from labkit.commands import backups, check, message, runbooks, schema, twin
+from labkit.commands import backups, check, message, runbooks, schedule, schema, twin
 from labkit.errors import LabError
 
 app = typer.Typer(
@@ -20,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 runbooks.mount(app)
+schedule.mount(app)
 schema.mount(app)
 for _part in (check.check, twin.app, backups.app, message.app):
     app.add_typer(_part)
@@ -33,9 +36,23 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+    _version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+    folder: str = typer.Option("", "-C", metavar="DIR", help="Work in this folder; it is made when it is not there."),
 ) -> None:
     """Homelab runbooks that can be rehearsed on a twin."""
+    if folder:
+        _go_to(folder)
+
+
+def _go_to(folder: str) -> None:
+    from labkit.errors import InputError, Mistake
+
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        os.chdir(folder)
+    except OSError as exc:
+        mistake = Mistake("-C", 0, 0, folder, "a folder to work in", exc.strerror or type(exc).__name__)
+        raise InputError([mistake]) from exc
 
 
 def join_pairs(argv: Sequence[str]) -> list[str]:

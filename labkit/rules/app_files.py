@@ -67,7 +67,7 @@ def added_files(texts: Mapping[str, str], app: AppSpec, form: RepoForm, authelia
             yield FileChange(path, texts.get(path), text, {"text": text})
     yield from _secret(texts, app, f"{folder}/{SECRET}")
     if form.listed:
-        yield from _listed(texts, form.listed, app.name, wanted=True)
+        yield from listed(texts, form.listed, app.name, wanted=True)
     if authelia:
         yield from _authelia(texts, authelia, app)
 
@@ -93,8 +93,8 @@ def secret_keys(text: str | None) -> tuple[str, ...] | None:
     return tuple(str(one) for one in found)
 
 
-def _listed(texts: Mapping[str, str], path: str, name: str, *, wanted: bool) -> Iterator[FileChange]:
-    """The kustomization above the apps, where there is one that lists them."""
+def listed(texts: Mapping[str, str], path: str, name: str, *, wanted: bool) -> Iterator[FileChange]:
+    """Yield the change of the kustomization above the apps, where there is one that lists them."""
     text = texts.get(path, "")
     region = find_region(text, "resources")
     if region is None:
@@ -126,7 +126,7 @@ def removed_files(
         if path.startswith(f"{form.folder}/{name}/"):
             yield FileChange(path, text, None, {"remove": True})
     if form.listed:
-        yield from _listed(texts, form.listed, name, wanted=False)
+        yield from listed(texts, form.listed, name, wanted=False)
     if authelia and hosts:
         new = remove_app(texts[authelia], name, hosts)
         if new != texts[authelia]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from labkit.errors import InputError, Mistake
 from labkit.run.parameters import Parameter, check_values
@@ -25,6 +25,32 @@ def gather(known: Sequence[Parameter], file: Path | None, pairs: Iterable[tuple[
     given = {name: _typed(known, name, text) for name, text in pairs}
     check_values(known, given)
     return {**values, **given}
+
+
+def sort_files(known: Sequence[Parameter], files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Tell lab files from files with parameters: the latter have no keys of a lab that are not the runbook's.
+
+    Returns:
+        The files with parameters, and the lab files.
+    """
+    names = {one.name for one in known}
+    some: list[Path] = []
+    labs: list[Path] = []
+    for file in files:
+        (labs if _keys(file) & (_OF_A_LAB - names) else some).append(file)
+    return some, labs
+
+
+_OF_A_LAB = frozenset({"vms", "hosts", "proxmox", "k3s", "guests", "nas"})
+
+
+def _keys(file: Path) -> frozenset[str]:
+    """The keys of a YAML file; none when it cannot be read: whoever loads it says why."""
+    try:
+        data = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, YAMLError):
+        return frozenset()
+    return frozenset(str(key) for key in data) if isinstance(data, dict) else frozenset()
 
 
 def load_parameters(file: Path, known: Sequence[Parameter]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,17 +38,26 @@ def fetch_credentials(shell: Shell) -> Credentials | None:
     return parse_credentials(_load(done.text) or {})
 
 
-def parse_credentials(document: Mapping[str, Any], context: str = "") -> Credentials | None:
-    """Return the credentials of a context (the current one when empty) of a kubeconfig; None when incomplete."""
+def parse_credentials(
+    document: Mapping[str, Any], context: str = "", read: Callable[[str], str] = lambda _path: ""
+) -> Credentials | None:
+    """Return the credentials of a context of a kubeconfig; None when incomplete.
+
+    Args:
+        document: the kubeconfig.
+        context: the current one when empty.
+        read: returns the text of a file that the kubeconfig names, as a pod's does for its service account; only
+            the user's own kubeconfig may name files.
+    """
     found = _entry(document, "contexts", context or str(document.get("current-context") or ""))
     cluster = _entry(document, "clusters", str(found.get("cluster") or ""))
     user = _entry(document, "users", str(found.get("user") or ""))
     try:
         credentials = Credentials(
-            ca=_decode(cluster.get("certificate-authority-data")),
+            ca=_decode(cluster.get("certificate-authority-data")) or read(cluster.get("certificate-authority") or ""),
             certificate=_decode(user.get("client-certificate-data")),
             key=_decode(user.get("client-key-data")),
-            token=str(user.get("token") or ""),
+            token=str(user.get("token") or "") or read(user.get("tokenFile") or ""),
         )
     except (binascii.Error, UnicodeDecodeError):
         return None
@@ -74,7 +83,14 @@ def _encode(text: str) -> str:
 def stored_credentials(lab: Lab, access: Access) -> Credentials | None:
     """Return the credentials of the lab's context in the user's kubeconfig, or None."""
     document = _read(access.path(lab.k3s.kubeconfig))
-    return None if document is None else parse_credentials(document, lab.name)
+    return None if document is None else parse_credentials(document, lab.name, _named_file)
+
+
+def _named_file(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() if path else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def compare(lab: Lab, access: Access, credentials: Credentials, *, vip: bool) -> KubeconfigSeen:
@@ -82,7 +98,7 @@ def compare(lab: Lab, access: Access, credentials: Credentials, *, vip: bool) ->
     document = _read(access.path(lab.k3s.kubeconfig)) or {}
     if not _entry(document, "contexts", lab.name):
         return KubeconfigSeen(state="missing")
-    seen = parse_credentials(document, lab.name)
+    seen = parse_credentials(document, lab.name, _named_file)
     if seen is None:
         return KubeconfigSeen(state="stale")
     cluster = _entry(document, "clusters", str(_entry(document, "contexts", lab.name).get("cluster") or ""))

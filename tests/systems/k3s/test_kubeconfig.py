@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import stat
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -222,3 +223,21 @@ def test_a_new_secret_is_stored_once(tmp_path: Path) -> None:
     for reference in ("file:keys/token", "env:LABKIT_TEST_NO_SUCH"):
         with pytest.raises(InputError):
             secrets.store(reference, "another-secret")
+
+
+def test_a_pod_s_kubeconfig_names_files(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text("PEM\n")
+    (tmp_path / "token").write_text("a-token-of-a-pod\n")
+    cluster = {"server": "https://kubernetes.default.svc", "certificate-authority": str(tmp_path / "ca.crt")}
+    document = {
+        "contexts": [{"name": lab.name, "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": {"tokenFile": str(tmp_path / "token")}}],
+    }
+    (tmp_path / "kubeconfig").write_text(json.dumps(document))
+    moved = lab.model_copy(update={"k3s": lab.k3s.model_copy(update={"kubeconfig": str(tmp_path / "kubeconfig")})})
+    access = Access(on="lab", secrets=Secrets(), state=tmp_path)
+    assert stored_credentials(moved, access) == Credentials(ca="PEM", token="a-token-of-a-pod")
+    assert parse_credentials(document, lab.name) is None  # what a server sends cannot make us read files
+    (tmp_path / "token").unlink()
+    assert stored_credentials(moved, access) is None
