@@ -28,6 +28,7 @@ READERS: dict[str, str] = {
     "flux": "labkit.systems.flux:read_flux",
     "apps": "labkit.systems.apps:read_apps",
     "routes": "labkit.systems.routes:read_routes",
+    "schedules": "labkit.systems.schedules:read_schedules",
     "nas": "labkit.systems.nas:read_nas",
     "longhorn": "labkit.systems.longhorn:read_longhorn",
     "flux-if-any": "labkit.systems.remains:read_flux_if_any",
