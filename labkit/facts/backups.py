@@ -57,7 +57,7 @@ class StoreFacts(Fact):
     problem: str = ""
     """Why it could not be read, or that it is empty; "" when it was read."""
     empty: bool = False
-    """Whether there is no backup at all where it should be: nothing was backed up yet, or the wrong thing is mounted."""
+    """Whether there is no backup at all: nothing was backed up yet, or another folder is mounted."""
     read_at: datetime
 
     def volume(self, name: str) -> StoredVolume | None:

@@ -58,3 +58,13 @@ class Coverage(Fact):
     def id(self) -> str:
         """`namespace/claim`."""
         return f"{self.namespace}/{self.claim}"
+
+
+def span(seconds: float | None) -> str:
+    """Write a span for people: 5 min, 3 h, 2 days."""
+    if seconds is None:
+        return ""
+    for least, unit, word in ((172800, 86400, "days"), (7200, 3600, "h")):
+        if seconds >= least:
+            return f"{seconds / unit:.0f} {word}"
+    return f"{max(0.0, seconds) / 60:.0f} min"

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from labkit.errors import InputError, LabError, StepFailed
+from labkit.errors import InputError, LabError, StepFailed, SystemDown
 from labkit.facts.evidence import Evidence, label_value, scratch_name
 from labkit.facts.longhorn import Backup, Claim, PersistentVolume
 from labkit.lab import Lab
 from labkit.plan import Change
 from labkit.systems.access import Access, Step
 from labkit.systems.backups import Wanted, hash_backup
+from labkit.systems.backupstore.access import NoStoreError
 from labkit.systems.backupstore.digest import DeviceReport
 from labkit.systems.k3s.cluster import open_cluster
 from labkit.systems.kubernetes import Cluster
@@ -124,6 +125,9 @@ def _verify(drill: Drill) -> DeviceReport:
     say = _by_tenths(drill.step, drill.backup.size)
     try:
         report = hash_backup(drill.lab, drill.access, Wanted(drill.pv.handle, drill.backup.name), on_bytes=say)
+    except NoStoreError as exc:
+        # That says nothing about the backup: it is not filed as a failure of it.
+        raise SystemDown(f"{drill.id}: {exc.mistakes[0]}", next_step=exc.next_step) from exc
     except InputError as exc:
         said = "; ".join(f"{one.where or one.file}: {one.got}" for one in exc.mistakes)
         raise StepFailed(f"{drill.id}: expected {drill.backup.name} in the store, got {said}",
