@@ -58,6 +58,7 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     from labkit.twin.disaster import Disaster  # noqa: PLC0415
     from labkit.twin.flux.system import GitOps  # noqa: PLC0415
     from labkit.twin.guests import Guests  # noqa: PLC0415
+    from labkit.twin.inbox import Inbox  # noqa: PLC0415
     from labkit.twin.k3s.loss import Loss  # noqa: PLC0415
     from labkit.twin.k3s.system import K3s  # noqa: PLC0415
     from labkit.twin.k3s.userfiles import furnish_airgap  # noqa: PLC0415
@@ -73,7 +74,7 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     proxmox = Proxmox(world, FakePve(daemon), guests, vms)
     k3s = K3s(world, guests)
     gitops = GitOps(world, k3s, repository=world.options.repo or None, branch=world.options.repo_branch)
-    nas = Nas(world)
+    nas, inbox = Nas(world), Inbox(world)
     person = Person(proxmox)
     storage = Storage(world, k3s, nas.exports)
     disaster = Disaster(world, person, k3s, gitops, storage)
@@ -83,6 +84,7 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     k3s.reserve()
     gitops.reserve()
     furnish_airgap(world)
+    await inbox.start()
     write_json(state / SECRETS, world.secrets)
     try:
         await proxmox.start()
@@ -94,6 +96,7 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     finally:
         (state / TWIN).unlink(missing_ok=True)
         await control.stop()
+        await inbox.stop()
         await guests.stop()
         await k3s.stop()
         await gitops.stop()
