@@ -6,8 +6,12 @@ import json
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from labkit.runbooks.loss import Loss
 
 LAB = Path("parameters/lab.yaml")
 
@@ -181,7 +185,12 @@ def _name_of(file: Path) -> str:
 def rehearse(
     lab: Path = typer.Option(LAB, help="The lab file."),
     fault: list[str] = typer.Option(
-        [], metavar="NAME", help="A fault that the twin starts with; `labkit twin faults` lists them."
+        [],
+        metavar="NAME",
+        help="A fault that the twin starts with (see `labkit twin faults`); loss/NAME comes when everything is lost.",
+    ),
+    kill: int = typer.Option(
+        0, metavar="LINES", help="Kill the recovery after so many lines of its journal, and run it again."
     ),
     seed: int = typer.Option(1, help="The twin's seed: the same seed gives the same ids."),
     scale: float | None = typer.Option(None, help="Real seconds for one of the twin's."),
@@ -210,7 +219,8 @@ def rehearse(
 
         result = rehearse_all(
             find_input(lab), faults=fault, seed=seed, scale=scale, repo=repo, repo_branch=repo_branch,
-            age_key=age_key, warn=lambda text: typer.secho(f"warning: {text}", fg="yellow", err=True), tell=tell,
+            age_key=age_key, kill=kill, tell=tell,
+            warn=lambda text: typer.secho(f"warning: {text}", fg="yellow", err=True),
         )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(result.to_dict(), indent=2))
@@ -220,12 +230,33 @@ def rehearse(
             changes = ending.summary.get("changes", 0)
             left = ending.summary.get("second_plan_changes") or 0
             words = f"{counted(changes, 'change'):>11}, {left} left, {ending.seconds:5.1f} s"
-            typer.echo(f"{mark} {ending.runbook:<18} {words}")
+            typer.echo(f"{mark} {ending.runbook:<36} {words}")
             if ending.error:
                 typer.secho(ending.error, fg="red", err=True)
+        if result.loss is not None:
+            _show_loss(result.loss)
         typer.echo(f"{result.folder / 'index.html'}")
     if not result.ok:
         raise typer.Exit(next((e.status for e in result.endings if e.status), 1))
+
+
+def _show_loss(loss: Loss) -> None:
+    """Print what was lost in the end and what came back of it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Everything was lost, and came back", box=None, pad_edge=False, header_style="dim")
+    for head in ("", "Claim", "Backup as of", "sha256 before", "sha256 after", "Writes lost", ""):
+        table.add_column(head, justify="right" if head == "Writes lost" else "left")
+    for row in loss.rows:
+        mark = "[green]ok[/]" if row.ok else "[red]FAIL[/]"
+        remark = row.remark.replace("[", "\\[")
+        table.add_row(mark, row.claim, row.taken, row.before[:12], row.after[:12], str(row.lost), remark)
+    console = Console(highlight=False)
+    console.print(table)
+    for note in loss.notes:
+        console.print(note, markup=False)
+    console.print(f"{loss.words}.", markup=False)
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from labkit.errors import InputError, Mistake, Refused
 from labkit.lab import Lab
@@ -17,6 +17,7 @@ from labkit.systems.access import Access, Clock
 from labkit.systems.repository.decrypt import public_keys
 
 TWIN_VARIABLE = "LABKIT_TWIN"
+_LATE = "loss/"
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,30 @@ def open_twin(
         yield twin.state
     finally:
         twin.stop(remove=True)
+
+
+def split_faults(lab: Lab, faults: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell the faults that a rehearsal begins with from those that come with the loss of everything.
+
+    Those that concern only backups and restores come late by themselves, any other one when it is written `loss/NAME`.
+
+    Raises:
+        InputError: there is no such fault, or it is aimed at what the lab has not.
+    """
+    from labkit.twin.faults import LATE, parse_fault  # noqa: PLC0415  # only a rehearsal needs the twin
+    from labkit.twin.targets import check_faults  # noqa: PLC0415
+
+    late = [text for text in faults if text.startswith(_LATE) or parse_fault(text).fault.name in LATE]
+    plain = [text.removeprefix(_LATE) for text in late]
+    check_faults(lab, plain)
+    return [text for text in faults if text not in late], plain
+
+
+def ask_twin(state: Path, action: str, **given: Any) -> Any:
+    """Have the twin of a state folder do something that no real lab does: write data, be destroyed, tell the past."""
+    from labkit.twin.client import join_twin  # noqa: PLC0415  # only a rehearsal needs the twin
+
+    return join_twin(state).ask(action, **given)
 
 
 def owner_age_key(ref: str) -> str:

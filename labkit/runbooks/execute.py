@@ -65,6 +65,7 @@ def execute(
         listen: is called with every event of the journal as it is written.
     """
     import papermill  # noqa: PLC0415  # slow to import
+    from nbclient.exceptions import DeadKernelError  # noqa: PLC0415
     from papermill.exceptions import PapermillExecutionError  # noqa: PLC0415
 
     from labkit.runbooks.kernel import SocketKernelManager  # noqa: PLC0415
@@ -88,6 +89,8 @@ def execute(
             )
         except PapermillExecutionError as exc:
             status, error = exit_status(exc.ename), exc.evalue
+        except DeadKernelError:
+            status, error = 5, f"{name}: expected its process to live, it was killed; run it again: it goes on"
     return Ending(name, status, time.monotonic() - began, target, _summary(folder), error)
 
 

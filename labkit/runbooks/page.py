@@ -26,7 +26,7 @@ img {{max-width: 100%; border-radius: .4rem}} details {{margin: .3em 0}} summary
 <tbody>{rows}</tbody></table>{errors}
 <p class="calm">Every runbook was applied on the twin and then planned again from fresh facts: a second plan of 0
 changes means that it reached what the lab file asks for. The notebooks hold every table and every message.</p>
-{warnings}{picture}{changes}
+{loss}{warnings}{picture}{changes}
 </body></html>
 """
 
@@ -58,10 +58,39 @@ def rehearsal_page(summary: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]
         lead=lead,
         rows="".join(_row(row, longest) for row in runbooks),
         errors=errors,
+        loss=_loss(summary.get("loss")),
         warnings=_warnings(runs),
         picture=_picture(picture),
         changes=_changes(runs),
     )
+
+
+def _loss(loss: Mapping[str, Any] | None) -> str:
+    """What was lost in the end and came back, volume by volume."""
+    if loss is None:
+        return ""
+    kind = "good" if loss["ok"] else "bad"
+    rows = "".join(
+        f"<tr><td class='{'good' if row['ok'] else 'bad'}'>{'✓' if row['ok'] else '✗'}</td>"
+        + "".join(f"<td>{escape(text)}</td>" for text in (row["claim"], row["taken"] or "—"))
+        + "".join(f"<td><code>{escape(row[key][:16] or '—')}</code></td>" for key in ("before", "after"))
+        + f"<td class='num'>{row['lost']}</td><td>{escape(_remark(row))}</td></tr>"
+        for row in loss["volumes"]
+    )
+    heads = ("", "claim", "backup as of", "sha256 before", "sha256 after", "writes lost", "")
+    head = "".join(f"<th>{word}</th>" for word in heads)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in loss["notes"])
+    return (
+        f"<h2>Everything was lost</h2><p><b class='{kind}'>{escape(loss['words'])}.</b> All machines were deleted with "
+        "their disks; Git, the keys and the NAS stayed. The checksums are the twin's own: of the files of each volume "
+        f"when its backup was taken, and now.</p><ul>{notes}</ul>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def _remark(row: Mapping[str, Any]) -> str:
+    passed = f"{counted(row['passed_over'], 'newer backup')} passed over" if row["passed_over"] else ""
+    return "; ".join(filter(None, (row["problem"], passed)))
 
 
 def _warnings(runs: Sequence[Mapping[str, Any]]) -> str:

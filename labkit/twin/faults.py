@@ -88,6 +88,8 @@ _ALL = (
     Fault("replica-short", "A node takes no replicas, so that volumes are short of them.", ("NODE",)),
     Fault("volume-degraded", "A volume has lost a replica and does not get it back.", ("NAME",), 1),
 )  # fmt: skip
+LATE = frozenset({"backup-corrupt", "nfs-empty", "nas-unreachable", "longhorn-slow", "replica-short"})
+"""Faults that a rehearsal has come with the loss of everything: earlier they would only keep it from that point."""
 FAULTS: dict[str, Fault] = {fault.name: fault for fault in _ALL}
 """Every fault of the twin, by name."""
 
