@@ -43,6 +43,7 @@ def guests_are_fit(lab: Lab, *, only: Collection[str] = ()) -> Check:
 
 def check_guests(lab: Lab, facts: GuestFacts, k3s: K3sFacts, only: Collection[str] = ()) -> Iterator[Finding]:
     """Say what keeps k3s from the machines, and what a person should know about them."""
+    yield from check_restoring(facts)
     yield from find_cluster(lab, facts, k3s).findings
     yield from check_token(lab, facts)
     yield from check_vip(lab, facts, k3s)
@@ -61,6 +62,14 @@ def check_guests(lab: Lab, facts: GuestFacts, k3s: K3sFacts, only: Collection[st
         yield from check_leftovers(machine, guest, ca)
         if not guest.installed:
             yield from _check_ports(machine, guest)
+
+
+def check_restoring(facts: GuestFacts) -> Iterator[Finding]:
+    """Say when a restore of etcd has not come to its end: old data must not be started beside the restored one."""
+    names = [guest.name for guest in facts.guests if guest.restoring]
+    if names:
+        yield error("k3s.restoring", "etcd", "no restore half done", f"one that holds {', '.join(names)}",
+                    "run restore-etcd again: it goes on")  # fmt: skip
 
 
 def check_token(lab: Lab, facts: GuestFacts) -> Iterator[Finding]:

@@ -151,6 +151,18 @@ _MESSAGES: tuple[tuple[str, str, str, str], ...] = (
         "name a snapshot that `k3s etcd-snapshot ls` lists",
     ),
     (
+        "snapshot-damaged",
+        r"snapshot missing hash|expected sha256 \[|not a valid zip file",
+        "the snapshot is damaged or cut off",
+        "take another one, or another copy of it",
+    ),
+    (
+        "reset-joins",
+        r"cannot perform cluster-reset while server URL is set",
+        "the settings name a server to join",
+        "take `server` out of /etc/rancher/k3s/config.yaml and its drop-ins",
+    ),
+    (
         "was-reset",
         r"cluster membership was previously reset",
         "the cluster was reset before and the marker of that is still there",

@@ -88,6 +88,8 @@ class Guest(Fact):
     """The fingerprint of the CA of the cluster that the machine belongs to, or belonged to."""
     kube_vip: VipManifest | None = None
     """The manifest of kube-vip that k3s applies; None without one."""
+    restoring: bool = False
+    """Whether a restore of etcd was begun on it, or has stopped it, and has not come to its end."""
 
     def unit(self, role: str) -> str:
         """The state of the unit of a role; `inactive` when there is none."""

@@ -78,7 +78,7 @@ def _problems(lab: Lab, guests: GuestFacts, holders: tuple[Machine, ...], away: 
         yield error("k3s.silent", "cluster", "an API that answers",
                     f"none, though k3s runs on {names}{missing}",
                     f"quorum may be lost: bring back servers until {need} of {len(lab.servers)} run; "
-                    "if their data is gone for good, run disaster-recovery; nothing new is founded")  # fmt: skip
+                    "if their data is gone for good, run restore-etcd; nothing new is founded")  # fmt: skip
 
 
 class Standing(StrEnum):

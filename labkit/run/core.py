@@ -73,6 +73,7 @@ class Run:
         # A start cell that is run again, or an error, leaves a run behind without close().
         self._end = weakref.finalize(self, connection.close)
         self._facts: dict[str, Any] = {}
+        self._asked: dict[str, Any] = {}
         self._recipes: dict[str, Recipe] = {}
         self._last_plan: Plan | None = None
         self._summary: dict[str, Any] = {
@@ -87,16 +88,26 @@ class Run:
         self.journal.write("started")
 
     @property
+    def outputs(self) -> Path:
+        """The folder under which all runs of this lab file put theirs."""
+        return self._outputs
+
+    @property
     def access(self) -> Any:
         """How the systems are reached."""
         return self._connection.access
 
-    def read(self, *names: str) -> Any:
+    def read(self, *names: str, **asked: Any) -> Any:
         """Read systems side by side; return the facts of one, or a mapping by name of several.
+
+        Args:
+            names: the systems.
+            asked: what the run is about; readers that have such an argument get it, at every later reading too.
 
         Raises:
             SystemDown: a system cannot be reached.
         """
+        self._asked.update(asked)
         fresh = self._read(names)
         self._facts.update(fresh)
         return fresh[names[0]] if len(names) == 1 else fresh
@@ -228,6 +239,17 @@ class Run:
         by_name = {name: self._facts[name] for name in self._names_of(facts)}
         return [finding for check in checks for finding in check.find(by_name)]
 
+    def judge(self, findings: Iterable[Finding], *, error: LabError | None = None, **summary: Any) -> None:
+        """Note findings in the journal and, with more, in the summary; raise the error that they amount to."""
+        rows = [Finding(**finding.model_dump(include=set(Finding.model_fields))) for finding in findings]
+        data = [row.model_dump(mode="json") for row in rows]
+        self._summary |= {**summary, "findings": self._summary["findings"] + data}
+        for row in data:
+            self.journal.write("finding", **row)
+        if error is not None:
+            self._write_summary(ok=False, error=error)
+            raise error
+
     def finish(self) -> None:
         """Write the summary and free what the run holds; the last cell of every runbook."""
         self._write_summary(ok=True)
@@ -245,7 +267,9 @@ class Run:
     def _read(self, names: Iterable[str]) -> dict[str, Any]:
         wanted = tuple(names)
         with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
-            pending = {name: pool.submit(registry.reader(name), self.lab, self.access) for name in wanted}
+            pending = {
+                name: pool.submit(registry.read, name, self.lab, self.access, self._asked) for name in wanted
+            }
             facts = {name: future.result() for name, future in pending.items()}
         self._save_facts(facts)
         self.journal.write("read", systems=list(wanted))

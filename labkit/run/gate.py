@@ -7,6 +7,7 @@ from typing import Literal
 
 from labkit.errors import InputError, Mistake, NotApproved, Refused, counted
 from labkit.plan import Plan, Risk
+from labkit.systems.access import Access
 
 _DIGEST = re.compile(r"^[0-9a-f]{12}$")
 
@@ -21,6 +22,11 @@ def check_approval(approve: str) -> None:
         return
     expected = "empty, none, safe, or a plan's digest of 12 hexadecimal digits"
     raise InputError([Mistake("parameters", 0, 0, "approve", expected, repr(approve))])
+
+
+def is_protected(_lab: object, access: Access) -> bool:
+    """Whether there is something to lose, so that destructive changes must be confirmed by name: not on a twin."""
+    return access.on == "lab"
 
 
 def pass_gate(plan: Plan, *, approve: str, on: Literal["twin", "lab"], rehearsed: str = "") -> None:

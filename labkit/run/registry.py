@@ -21,6 +21,7 @@ READERS: dict[str, str] = {
     "endpoints": "labkit.systems.endpoints:read_endpoints",
     "references": "labkit.systems.references:read_references",
     "guests": "labkit.systems.guests:read_guests",
+    "guest-health": "labkit.systems.guesthealth:read_guest_health",
     "k3s": "labkit.systems.k3s:read_k3s",
     "etcd": "labkit.systems.k3s:read_etcd",
     "join-door": "labkit.systems.k3s:read_door",

@@ -38,6 +38,8 @@ AGENT_CA = f"{DATA}/agent/server-ca.crt"
 TOKEN = f"{DATA}/server/token"
 MANIFESTS = f"{DATA}/server/manifests"
 KUBE_VIP = f"{MANIFESTS}/kube-vip.yaml"
+RESTORE = "/var/lib/labkit/etcd-restore.json"
+"""What restore-etcd notes on a server."""
 _ASKED_FOR = ("open-iscsi", "nfs-common")
 _MODULES_FILE = "/etc/modules-load.d/labkit.conf"
 _SECRET_KEYS = frozenset({"token", "agent-token", "etcd-s3-access-key", "etcd-s3-secret-key", "datastore-endpoint",
@@ -150,7 +152,7 @@ _QUESTIONS: tuple[tuple[str, tuple[str, ...], Callable[[str], object]], ...] = (
 
 def _read_k3s(shell: Shell, token: str | None) -> dict[str, Any]:
     """What there is of k3s: one question for all files, then only those that are there."""
-    wanted = (PROGRAM, CONFIG, DATABASE, SERVER_CA, AGENT_CA, TOKEN, KUBE_VIP)
+    wanted = (PROGRAM, CONFIG, DATABASE, SERVER_CA, AGENT_CA, TOKEN, KUBE_VIP, RESTORE)
     there = set(_say(shell, "ls", "-d", "--", *wanted, sudo=True).split())
 
     def read(path: str) -> str:
@@ -166,7 +168,18 @@ def _read_k3s(shell: Shell, token: str | None) -> dict[str, Any]:
         "server_db": DATABASE in there,
         "cluster_ca": fingerprint(read(SERVER_CA) or read(AGENT_CA)),
         "kube_vip": VipManifest(**parse_kube_vip(read(KUBE_VIP))) if KUBE_VIP in there else None,
+        "restoring": _restoring(read(RESTORE)),
     }
+
+
+def _restoring(text: str) -> bool:
+    """Whether a restore of etcd was begun on a server, or has stopped it, and has not come to its end."""
+    try:
+        note = json.loads(text or "{}")
+    except ValueError:
+        return False
+    stage, role = str(note.get("stage")), str(note.get("role"))
+    return role == "stopped" or (role == "restored" and stage != "finished")
 
 
 def _packages(shell: Shell) -> dict[str, str] | None:

@@ -30,6 +30,8 @@ LINES = {
     "no-systemd": "[ERROR]  Can not find systemd or openrc to use as a process supervisor for k3s",
     "other-ca": "tls: failed to verify certificate: x509: certificate signed by unknown authority",
     "snapshot-path": "etcd: snapshot path does not exist: /tmp/snap",
+    "snapshot-damaged": "Error: preparing server: start managed database: expected sha256 [1 2], got [3 4]",
+    "reset-joins": "cannot perform cluster-reset while server URL is set - remove server from configuration",
     "was-reset": "Managed etcd cluster membership was previously reset, please remove the cluster-reset flag",
     "seed-unreachable": 'failed to get CA certs: Get "https://192.168.5.20:6443/cacerts": dial tcp: connection refused',
     "no-address": "listen tcp 192.168.5.99:10250: bind: cannot assign requested address",

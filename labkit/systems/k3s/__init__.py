@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labkit.systems.k3s.apply import apply_change
     from labkit.systems.k3s.cluster import open_cluster
+    from labkit.systems.k3s.etcd import read_etcd
     from labkit.systems.k3s.read import read_door, read_k3s
 
-__all__ = ["apply_change", "open_cluster", "read_door", "read_k3s"]
+__all__ = ["apply_change", "open_cluster", "read_door", "read_etcd", "read_k3s"]
 
-_PLACES = {"apply_change": "apply", "open_cluster": "cluster", "read_door": "read", "read_k3s": "read"}
+_PLACES = {
+    "apply_change": "apply",
+    "open_cluster": "cluster",
+    "read_door": "read",
+    "read_etcd": "etcd",
+    "read_k3s": "read",
+}
 
 
 def __getattr__(name: str) -> Any:

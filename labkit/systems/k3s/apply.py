@@ -18,6 +18,7 @@ from labkit.systems.k3s.cluster import ask_servers, open_cluster
 from labkit.systems.k3s.join import configure, finish, join
 from labkit.systems.k3s.kubeconfig import store_kubeconfig
 from labkit.systems.k3s.nodes import drain_node, label, remove_node, return_node
+from labkit.systems.k3s.restore import begin, finish_restore, first_member, rejoin
 from labkit.systems.k3s.upgrade import save_snapshot, upgrade
 from labkit.systems.k3s.vip import wait_for_vip, write_manifest
 from labkit.systems.k3s.waiting import wait_for_health
@@ -27,7 +28,7 @@ Apply = Callable[[Lab, Access, Change, Step], str]
 
 
 def apply_change(lab: Lab, access: Access, change: Change, step: Step) -> str:
-    """Make one change of `plan_k3s`, `plan_upgrade` or `plan_maintain` true, and return what is there now.
+    """Make one change of the runbooks of k3s true, and return what is there now.
 
     Raises:
         StepFailed: it did not succeed; names the machine, the expected, the got, the likely causes.
@@ -102,4 +103,8 @@ _APPLY: Mapping[tuple[str, Action], Apply] = {
     ("cluster", Action.ACT): settle,
     ("node-drain", Action.ACT): drain_node,
     ("node-return", Action.ACT): return_node,
+    ("etcd-restore", Action.CREATE): begin,
+    ("etcd-member", Action.ACT): first_member,
+    ("etcd-member", Action.CREATE): rejoin,
+    ("etcd-restore", Action.ACT): finish_restore,
 }

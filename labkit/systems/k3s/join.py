@@ -39,7 +39,7 @@ def join(lab: Lab, access: Access, change: Change, step: Step) -> str:
             install(lab, access, shell, machine, version=version, step=step)
         began = start(shell, machine)
         step.say("started")
-        find = None if target is not None else lambda: _find_founder(lab, access, shell, machine)
+        find = None if target is not None else lambda: find_founder(lab, access, shell, machine)
         wait_for_node(lab, access, machine, step, version=version, shell=shell, began=began, target=target, find=find)
     return f"{machine.role} {machine.name} is ready, {version}" + ("" if target else "; it founded the cluster")
 
@@ -90,7 +90,7 @@ def _settings(lab: Lab, access: Access, machine: Machine) -> dict[str, JsonValue
     return wanted_config(lab, machine, None if founded and machine.role == "server" else target)
 
 
-def _find_founder(lab: Lab, access: Access, shell: Shell, machine: Machine) -> NodeRow | None:
+def find_founder(lab: Lab, access: Access, shell: Shell, machine: Machine) -> NodeRow | None:
     """The node of the machine that founds the cluster, asked at itself; None until its API answers."""
     try:
         credentials = fetch_credentials(shell)
