@@ -83,6 +83,20 @@ class KubernetesLimits(Model):
     """How much of a resource quota may be used."""
 
 
+class FluxLimits(Model):
+    """Limits for Flux."""
+
+    suspended_hours: Count = 24
+    """How long something may be suspended."""
+
+
+class IngressLimits(Model):
+    """Limits for the public hosts."""
+
+    slow_milliseconds: Annotated[int, Field(ge=50)] = 3000
+    """How long a host may take to answer a stranger."""
+
+
 class NasLimits(Model):
     """Limits for the TrueNAS box."""
 
@@ -111,6 +125,10 @@ class Limits(Model):
     """Limits for the VMs, seen from inside."""
     kubernetes: KubernetesLimits = KubernetesLimits()
     """Limits for the cluster."""
+    flux: FluxLimits = FluxLimits()
+    """Limits for Flux."""
+    ingress: IngressLimits = IngressLimits()
+    """Limits for the public hosts."""
     nas: NasLimits = NasLimits()
     """Limits for the TrueNAS box."""
 
