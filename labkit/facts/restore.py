@@ -78,6 +78,8 @@ class WantedVolume(Fact):
     others: tuple[str, ...] = ()
     """Other volumes in the store with backups of the same claim."""
     problem: str = ""
+    may_be_empty: bool = False
+    """Whether a person has said that it may begin empty, since nothing can be restored."""
 
     @property
     def id(self) -> str:

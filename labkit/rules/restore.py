@@ -16,7 +16,7 @@ from labkit.facts.longhorn import LonghornFacts
 from labkit.facts.restore import HolderFacts, WantedVolume
 from labkit.plan import Action, Change, Risk
 from labkit.rules.restore_choice import parse_moment, wanted_volumes
-from labkit.rules.restore_place import Place, find_places
+from labkit.rules.restore_place import Place, find_places, pv_shape, volume_name, volume_shape
 
 __all__ = ["fresh_backups", "last_of", "parse_moment", "restore_changes", "wanted_volumes"]
 
@@ -42,12 +42,14 @@ def restore_changes(
     is reserved for the claim, so that the claim binds to it whenever Flux makes it. For a claim that is there already
     and bound to something else: the restore under another name, the workloads scaled down, the claim switched (see the
     module), the workloads scaled up. What is right already, and a half-done restore, is found by its name and backup:
-    nothing is restored twice. Wanted volumes with a `problem` are left out: checks stop a run that needs them.
+    nothing is restored twice. Wanted volumes with a `problem` are left out: checks stop a run that needs them, unless
+    they `may_be_empty`: then one that Git pins begins as an empty volume, and the others are left to their class.
 
     Each volume stands apart: the failure of one stops only what needs it. The ids: `backup-target/default/act`,
     `restored-volume/<volume>/create`, `volume-content/<namespace>/<claim>/act`, `restored-pv/<pv>/create`,
     `workload-down/<Kind>/<namespace>/<name>/act`, `claim-volume/<namespace>/<claim>/update`,
-    `workload-up/<Kind>/<namespace>/<name>/act`. Whoever goes on afterwards needs `last_of` them.
+    `workload-up/<Kind>/<namespace>/<name>/act`, `empty-volume/<volume>/create`. Whoever goes on afterwards needs
+    `last_of` them.
 
     Args:
         wanted: from `wanted_volumes`.
@@ -66,6 +68,7 @@ def restore_changes(
     for place in places:
         made += _volume(place, first, width)
     made += _switches(places)
+    made += _blanks(wanted, longhorn, needs)
     return tuple(made)
 
 
@@ -197,6 +200,28 @@ def _switch(place: Place, downs: tuple[str, ...]) -> Change:
         apart=True,
         note=f"{old.name} is kept" if old is not None else "the claim is made anew",
     )
+
+
+def _blanks(wanted: Iterable[WantedVolume], longhorn: LonghornFacts | None, needs: tuple[str, ...]) -> Iterator[Change]:
+    """An empty volume for a claim that Git pins and that has no backup: nothing else would ever make it."""
+    for one in wanted:
+        claim = one.claim
+        name = volume_name(claim.handle or claim.pinned)
+        if one.backup is not None or not one.may_be_empty or not name:
+            continue
+        there = longhorn.volume(name) if longhorn is not None else None
+        made = Change(
+            system=SYSTEM, kind="empty-volume", target=name, action=Action.CREATE, needs=needs, apart=True,
+            after=volume_shape(claim) | {"size": claim.requested}, note=f"for {claim.id}, which has no backup",
+        )  # fmt: skip
+        if there is None:
+            yield made
+        if not claim.handle and (longhorn is None or longhorn.pv(claim.pinned) is None):
+            yield Change(
+                system=SYSTEM, kind="restored-pv", target=claim.pinned, action=Action.CREATE,
+                after=pv_shape(claim, name, claim.requested), needs=(made.id,) if there is None else (), apart=True,
+                note=f"reserved for the claim {claim.id}",
+            )  # fmt: skip
 
 
 def _ups(places: Sequence[Place], downs: dict[str, str]) -> Iterator[Change]:

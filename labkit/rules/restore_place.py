@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 
 from labkit.facts.longhorn import DEFAULT_GROUP, GROUP_LABEL, JOB_LABEL, Claim, LonghornFacts, PersistentVolume, Volume
-from labkit.facts.restore import KEPT, RESTORED, Holder, HolderFacts, WantedVolume, claim_label
+from labkit.facts.restore import KEPT, RESTORED, GitClaim, Holder, HolderFacts, WantedVolume, claim_label
 from labkit.rules.restore_choice import backup_name, current_volume, show_moment
 
 _LONGEST = 40
@@ -154,20 +154,12 @@ class Place:
     def volume_spec(self) -> dict[str, JsonValue]:
         """Return what the volume is made from."""
         wanted, claim, old = self.wanted, self.wanted.claim, self.current
-        given = claim.parameters
-        count = old.replicas if old is not None else int(given.get("numberOfReplicas") or 0)
-        labels: dict[str, JsonValue] = {RESTORED: claim_label(claim.namespace, claim.name), **self._job_labels()}
-        found: dict[str, JsonValue] = {
-            "backup": self.backup, "of": wanted.source, "taken": show_moment(wanted.taken), "claim": self.id,
-            "size": wanted.size, "access": "rwx" if "ReadWriteMany" in claim.access_modes else "rwo", "labels": labels,
-        }  # fmt: skip
-        if count:
-            found["replicas"] = count
+        found = volume_shape(claim, self._job_labels())
+        found |= {"backup": self.backup, "of": wanted.source, "taken": show_moment(wanted.taken), "size": wanted.size}
+        if old is not None:
+            found["replicas"] = old.replicas
         if claim.requested > wanted.size:
             found["grow"] = -(-claim.requested // _BLOCK) * _BLOCK
-        for key in ("dataLocality", "nodeSelector", "diskSelector", "encrypted", "staleReplicaTimeout"):
-            if given.get(key):
-                found[key] = given[key]
         return found
 
     def _job_labels(self) -> dict[str, str]:
@@ -179,16 +171,7 @@ class Place:
 
     def pv_spec(self) -> dict[str, JsonValue]:
         """Return what the PersistentVolume is made from."""
-        claim = self.wanted.claim
-        found: dict[str, JsonValue] = {
-            "volume": self.volume, "claim": self.id, "class": claim.storage_class, "fs": self.fs_type,
-            "size": max(self.wanted.size, claim.requested), "modes": [*claim.access_modes],
-        }  # fmt: skip
-        if claim.mount_options:
-            found["mount"] = [*claim.mount_options]
-        if secrets := {key: value for key, value in claim.parameters.items() if key.startswith(_SECRETS)}:
-            found["secrets"] = dict(sorted(secrets.items()))
-        return found
+        return pv_shape(self.wanted.claim, self.volume, max(self.wanted.size, self.wanted.claim.requested))
 
     def restore_note(self) -> str:
         """Say which backup, and what was passed over."""
@@ -198,6 +181,35 @@ class Place:
         if passed := self.wanted.passed_over:
             text += f"; passed over: {', '.join(f'{one.name} ({one.why})' for one in passed)}"
         return text
+
+
+def volume_shape(claim: GitClaim, job_labels: Mapping[str, str] | None = None) -> dict[str, JsonValue]:
+    """Return what no backup says of a volume, and Git does."""
+    given = claim.parameters
+    jobs = claim.job_labels if job_labels is None else job_labels
+    found: dict[str, JsonValue] = {
+        "claim": claim.id, "access": "rwx" if "ReadWriteMany" in claim.access_modes else "rwo",
+        "labels": {RESTORED: claim_label(claim.namespace, claim.name), **jobs},
+    }  # fmt: skip
+    if given.get("numberOfReplicas", "").isdecimal():
+        found["replicas"] = int(given["numberOfReplicas"])
+    for key in ("dataLocality", "nodeSelector", "diskSelector", "encrypted", "staleReplicaTimeout"):
+        if given.get(key):
+            found[key] = given[key]
+    return found
+
+
+def pv_shape(claim: GitClaim, volume: str, size: int) -> dict[str, JsonValue]:
+    """Return what a PersistentVolume for a claim is made from."""
+    found: dict[str, JsonValue] = {
+        "volume": volume, "claim": claim.id, "class": claim.storage_class, "size": size,
+        "fs": claim.parameters.get("fsType", "ext4"), "modes": [*claim.access_modes],
+    }  # fmt: skip
+    if claim.mount_options:
+        found["mount"] = [*claim.mount_options]
+    if secrets := {key: value for key, value in claim.parameters.items() if key.startswith(_SECRETS)}:
+        found["secrets"] = dict(sorted(secrets.items()))
+    return found
 
 
 def _find(wanted: WantedVolume, longhorn: LonghornFacts | None, holders: HolderFacts | None, *, replace: bool) -> Place:

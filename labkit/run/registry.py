@@ -35,6 +35,8 @@ READERS: dict[str, str] = {
     "flux-if-any": "labkit.systems.remains:read_flux_if_any",
     "longhorn-if-any": "labkit.systems.remains:read_longhorn_if_any",
     "store": "labkit.systems.backups:read_store",
+    "verified": "labkit.systems.verified:read_verified",
+    "holders": "labkit.systems.longhorn.holders:read_holders",
 }
 APPLIERS: dict[str, str] = {
     "proxmox": "labkit.systems.proxmox:apply_change",

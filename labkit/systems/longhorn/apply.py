@@ -19,6 +19,7 @@ TABLE: Mapping[tuple[str, Action], str] = {
     ("drill-leftover", Action.DELETE): "labkit.systems.longhorn.drill:apply_leftover",
     ("drill-backups", Action.DELETE): "labkit.systems.longhorn.drill:apply_replaced",
     ("restored-volume", Action.CREATE): "labkit.systems.longhorn.restore:apply_restored_volume",
+    ("empty-volume", Action.CREATE): "labkit.systems.longhorn.restore:apply_empty_volume",
     ("volume-content", Action.ACT): "labkit.systems.longhorn.content:apply_content",
     ("restored-pv", Action.CREATE): "labkit.systems.longhorn.volumes:apply_pv",
     ("claim-volume", Action.UPDATE): "labkit.systems.longhorn.volumes:apply_claim",

@@ -52,6 +52,18 @@ def apply_restored_volume(lab: Lab, access: Access, change: Change, step: Step) 
     return _grown(cluster, access, change, f"restored from {backup}, as of {change.after.get('taken')}")
 
 
+def apply_empty_volume(lab: Lab, access: Access, change: Change, _step: Step) -> str:
+    """Make an empty volume under the name that Git pins, for a claim that has no backup to come back from.
+
+    Raises:
+        StepFailed: Longhorn refuses it.
+    """
+    cluster = open_cluster(lab, access)
+    if find_volume(cluster, change.target) is None:
+        _post(cluster, volume_body(change.target, change.after, ""))
+    return "made, and empty"
+
+
 def find_volume(cluster: Cluster, name: str) -> Volume | None:
     """Return a volume as it is now, or None."""
     item = cluster.find(own("volumes", name))
@@ -83,15 +95,19 @@ def _backup(cluster: Cluster, name: str, volume: str) -> Backup:
 
 
 def _create(cluster: Cluster, change: Change, backup: Backup) -> None:
-    body = volume_body(change.target, change.after, backup.url)
+    _post(cluster, volume_body(change.target, change.after, backup.url))
+    _check_same(parse_volume(cluster.get(own("volumes", change.target))), backup.name)
+
+
+def _post(cluster: Cluster, body: Mapping[str, Any]) -> None:
+    """Make a volume; one of that name that somebody else has just made is left as it is."""
     try:
         cluster.post(own("volumes"), body)
     except KubeError as exc:
         if exc.status == 409:
-            _check_same(parse_volume(cluster.get(own("volumes", change.target))), backup.name)
             return
         raise StepFailed(
-            f"volume {change.target}: expected Longhorn to take it, got {exc.status}: {exc.said}",
+            f"volume {body['metadata']['name']}: expected Longhorn to take it, got {exc.status}: {exc.said}",
             next_step="look at Longhorn's managers: kubectl -n longhorn-system get pods",
         ) from exc
 
@@ -103,9 +119,11 @@ def volume_body(name: str, after: Mapping[str, Any], url: str) -> dict[str, Any]
     Longhorn's webhook, and `size` is a number in a string.
     """
     spec: dict[str, Any] = {
-        "fromBackup": url, "size": str(after["size"]), "frontend": "blockdev", "accessMode": after["access"],
+        "size": str(after["size"]), "frontend": "blockdev", "accessMode": after["access"],
         "dataEngine": "v1", "staleReplicaTimeout": int(after.get("staleReplicaTimeout") or _STALE_MINUTES),
     }  # fmt: skip
+    if url:
+        spec["fromBackup"] = url
     if after.get("replicas"):
         spec["numberOfReplicas"] = after["replicas"]
     if after.get("dataLocality"):
