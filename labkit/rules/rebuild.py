@@ -56,7 +56,7 @@ def plan_rebuild(
         ssh_public_key: the key that cloud-init lets in.
         holders: who uses which claim in the cluster that is there; None without one.
     """
-    stages = _Stages(lab, facts, tuple(wanted), ssh_public_key, holders)
+    stages = _Stages(lab, facts, tuple(sorted(wanted, key=lambda one: one.id)), ssh_public_key, holders)
     return Plan(runbook=RUNBOOK, lab=lab.name, changes=tuple(stages.changes()), findings=tuple(stages.findings()))
 
 
