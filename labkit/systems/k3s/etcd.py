@@ -162,7 +162,7 @@ def _merge(files: Iterable[tuple[Place, float]], known: Iterable[Snapshot]) -> t
         new = Snapshot(name=name, created=_created(name, changed), token=token)
         old = found.get((name, place.size), new)
         found[name, place.size] = old.model_copy(update={"places": (*old.places, place)})
-    return tuple(sorted(found.values(), key=lambda one: (one.created, one.name), reverse=True))
+    return tuple(sorted(found.values(), key=lambda one: (-one.created.timestamp(), one.name)))
 
 
 def _created(name: str, changed: float) -> datetime:

@@ -107,11 +107,12 @@ async def _wait_for_virtual(k3s: K3s) -> None:
 
 
 def _save_snapshots(k3s: K3s) -> None:
-    """Leave a scheduled snapshot on every server; no object is younger than it."""
+    """Leave a scheduled snapshot of this moment on every server; no object is younger than it."""
+    moment = k3s.world.clock.now()
     for guest in k3s.guests:
         run = k3s.host(guest).run
         if isinstance(run, Server):
-            save_snapshot(run, run.settings, SCHEDULED)
+            save_snapshot(run, run.settings, SCHEDULED, moment=moment)
 
 
 def _keep_kubeconfig(k3s: K3s, first: Machine) -> None:

@@ -63,7 +63,7 @@ def list_snapshots(guest: Guest, folder: str) -> list[Snapshot]:
     ]
 
 
-def save_snapshot(server: Server, settings: Settings, prefix: str) -> Snapshot:
+def save_snapshot(server: Server, settings: Settings, prefix: str, *, moment: float | None = None) -> Snapshot:
     """Save a snapshot on a running server, and tell the API of it; raise Fatal when etcd does not answer."""
     cluster, guest = server.cluster, server.guest
     if cluster is None or not cluster.serves:
@@ -71,7 +71,7 @@ def save_snapshot(server: Server, settings: Settings, prefix: str) -> Snapshot:
     if not cluster.etcd:
         raise Fatal("etcd datastore disabled")
     folder, compress = folder_of(settings), settings.on("etcd-snapshot-compress")
-    number, ending = int(guest.now()), ".zip" if compress else ""
+    number, ending = int(guest.now() if moment is None else moment), ".zip" if compress else ""
     while guest.files.exists(f"{folder}/{prefix}-{server.name}-{number}{ending}"):
         number += 1
     name = f"{prefix}-{server.name}-{number}{ending}"
