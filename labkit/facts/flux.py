@@ -36,6 +36,8 @@ class FluxObject(Fact):
     """The field manager that holds `spec.suspend`; empty when it is not set."""
     suspended_for: str = ""
     """The runbook that suspended it for its own time, and will resume it."""
+    suspended_since: datetime | None = None
+    """When `spec.suspend` was last set, as its field manager's entry says."""
     managers: tuple[str, ...] = ()
     """Every field manager of its spec."""
     generation: int = 0
@@ -61,6 +63,8 @@ class FluxObject(Fact):
     """A source that has no state of its own: an OCI HelmRepository."""
     target: str = ""
     """The namespace that a HelmRelease installs into."""
+    applied_by: str = ""
+    """The Kustomization that applies it, by its id; empty for what a person or bootstrap made."""
     spec: dict[str, Any] = Field(default_factory=dict)
     """The whole spec of a GitRepository or a Kustomization; others may hold values that are secret."""
 

@@ -83,6 +83,15 @@ class KubernetesLimits(Model):
     """How much of a resource quota may be used."""
 
 
+class CertificateLimits(Model):
+    """Limits for the certificates of the cluster."""
+
+    days: Count = 21
+    """How long a certificate must last; those of Let's Encrypt are renewed 30 days before their end."""
+    urgent_days: Count = 7
+    """How long one lasts when it is an error, no warning."""
+
+
 class FluxLimits(Model):
     """Limits for Flux."""
 
@@ -95,6 +104,19 @@ class IngressLimits(Model):
 
     slow_milliseconds: Annotated[int, Field(ge=50)] = 3000
     """How long a host may take to answer a stranger."""
+
+
+class LonghornLimits(Model):
+    """Limits for Longhorn."""
+
+    disk_percent: Percent = 80
+    """How full a disk of Longhorn may be."""
+    promised_percent: Many = 200
+    """How much of a disk's room may be promised to volumes; they take it only as they fill."""
+    restore_hours: Count = 6
+    """How long a restore may take."""
+    proven_days: Count = 35
+    """How long ago the backups of a claim must have been restored and compared."""
 
 
 class NasLimits(Model):
@@ -125,10 +147,14 @@ class Limits(Model):
     """Limits for the VMs, seen from inside."""
     kubernetes: KubernetesLimits = KubernetesLimits()
     """Limits for the cluster."""
+    certificates: CertificateLimits = CertificateLimits()
+    """Limits for the certificates of the cluster."""
     flux: FluxLimits = FluxLimits()
     """Limits for Flux."""
     ingress: IngressLimits = IngressLimits()
     """Limits for the public hosts."""
+    longhorn: LonghornLimits = LonghornLimits()
+    """Limits for Longhorn."""
     nas: NasLimits = NasLimits()
     """Limits for the TrueNAS box."""
 

@@ -31,6 +31,7 @@ READERS: dict[str, str] = {
     "routes": "labkit.systems.routes:read_routes",
     "schedules": "labkit.systems.schedules:read_schedules",
     "nas": "labkit.systems.nas:read_nas",
+    "certificates": "labkit.systems.certificates:read_certificates",
     "longhorn": "labkit.systems.longhorn:read_longhorn",
     "flux-if-any": "labkit.systems.remains:read_flux_if_any",
     "longhorn-if-any": "labkit.systems.remains:read_longhorn_if_any",

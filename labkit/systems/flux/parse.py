@@ -17,6 +17,7 @@ def parse_object(item: Mapping[str, Any], kind: str) -> FluxObject:
     """Return a row of a source, a Kustomization or a HelmRelease."""
     metadata, spec, status = item["metadata"], item.get("spec") or {}, item.get("status") or {}
     space = str(metadata.get("namespace"))
+    holder = _holder_of_suspend(metadata) if spec.get("suspend") else {}
     static = kind == "HelmRepository" and spec.get("type") == "oci"
     return FluxObject(
         kind=kind,
@@ -24,7 +25,8 @@ def parse_object(item: Mapping[str, Any], kind: str) -> FluxObject:
         name=str(metadata["name"]),
         api_version=str(item.get("apiVersion") or ""),
         suspended=bool(spec.get("suspend")),
-        suspended_by=_holder_of_suspend(metadata) if spec.get("suspend") else "",
+        suspended_by=str(holder.get("manager") or ""),
+        suspended_since=datetime.fromisoformat(holder["time"]) if holder.get("time") else None,
         suspended_for=str((metadata.get("annotations") or {}).get(SUSPENDED_FOR) or "") if spec.get("suspend") else "",
         managers=tuple(sorted({str(m.get("manager")) for m in _fields(metadata) if "f:spec" in _owned(m)})),
         generation=int(metadata.get("generation") or 0),
@@ -43,8 +45,15 @@ def parse_object(item: Mapping[str, Any], kind: str) -> FluxObject:
         secret=str((spec.get("secretRef") or (spec.get("decryption") or {}).get("secretRef") or {}).get("name") or ""),
         static=static,
         target=str(spec.get("targetNamespace") or space) if kind == "HelmRelease" else "",
+        applied_by=_applied_by(metadata),
         spec=dict(spec) if kind in _WITH_SPEC else {},
     )
+
+
+def _applied_by(metadata: Mapping[str, Any]) -> str:
+    labels = metadata.get("labels") or {}
+    name, space = (labels.get(f"kustomize.toolkit.fluxcd.io/{word}") for word in ("name", "namespace"))
+    return _id("Kustomization", space, name) if name and space else ""
 
 
 def parse_conditions(status: Mapping[str, Any]) -> tuple[Condition, ...]:
@@ -72,9 +81,10 @@ def _owned(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-def _holder_of_suspend(metadata: Mapping[str, Any]) -> str:
-    holders = [str(m.get("manager")) for m in _fields(metadata) if "f:suspend" in (_owned(m).get("f:spec") or {})]
-    return holders[0] if holders else ""
+def _holder_of_suspend(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the entry of the field manager that holds `spec.suspend`; empty when none is known."""
+    holders = (m for m in _fields(metadata) if "f:suspend" in (_owned(m).get("f:spec") or {}))
+    return next(holders, {})
 
 
 def _id(kind: str, namespace: object, name: object) -> str:
