@@ -39,7 +39,7 @@ def recovery_preflight(lab: Lab, goal: Goal, *, protected: bool) -> tuple[Check,
         Check("recovery-store", f"the backup store of {lab.name} can be read without its cluster", ("verified",),
               lambda facts: check_store(facts["verified"])),
         Check("recovery-backups", "every needed volume has a whole backup at that time", _NEEDS,
-              lambda facts: check_backups(needed_volumes(facts, goal), only=to_restore(facts, goal))),
+              lambda facts: _check_needed(facts, goal)),
     )  # fmt: skip
 
 
@@ -58,13 +58,20 @@ def check_recovery(
         yield from check_confirmed(lab, goal.confirm, protected=protected)
         yield from check_git(git)
         yield from check_store(store)
-    yield from check_backups(wanted, only=restored)
+    if not store.problem:
+        yield from check_backups(wanted, only=restored)
     yield from check_names(busy)
     if goal.scope == "lab":
         yield from check_unnamed(wanted, store)
     else:
         yield from check_living(wanted, seen, facts["holders"], made)
         yield from check_room(lab, busy, seen)
+
+
+def _check_needed(facts: Mapping[str, Any], goal: Goal) -> Iterator[Finding]:
+    store: StoreFacts = facts["verified"]
+    if not store.problem:
+        yield from check_backups(needed_volumes(facts, goal), only=to_restore(facts, goal))
 
 
 def check_confirmed(lab: Lab, confirm: str, *, protected: bool) -> Iterator[Finding]:
@@ -100,6 +107,8 @@ def check_backups(wanted: Iterable[WantedVolume], *, only: Iterable[str] | None 
     counted = None if only is None else set(only)
     for one in wanted:
         subject = f"volume of claim {one.id}{f' ({one.claim.place})' if one.claim.place else ''}"
+        if one.use:
+            continue
         if one.backup is None:
             yield from _without(one, subject)
             continue

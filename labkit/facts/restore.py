@@ -14,6 +14,9 @@ HELD = "labkit/replicas"
 """The annotation of a workload that a restore has scaled down: how many replicas it had."""
 KEPT = "labkit/kept-for"
 """The label of a Longhorn volume that was set aside: the claim that it was in use by, `namespace.name`."""
+KEPT_GROUP = "labkit-kept"
+"""The group of recurring jobs of a volume that was set aside: no job names it, so that nothing backs it up as if it
+were the claim's."""
 RESTORED = "labkit/restored-for"
 """The label of a Longhorn volume that a restore has made: the claim that it is for, `namespace.name`."""
 CLAIM = "labkit/claim"
@@ -78,6 +81,8 @@ class WantedVolume(Fact):
     others: tuple[str, ...] = ()
     """Other volumes in the store with backups of the same claim."""
     problem: str = ""
+    use: str = ""
+    """A Longhorn volume of the cluster that the claim shall go to as it is: one that was kept, for an undo."""
     may_be_empty: bool = False
     """Whether a person has said that it may begin empty, since nothing can be restored."""
 

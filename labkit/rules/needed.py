@@ -11,8 +11,8 @@ from typing import Any
 from labkit.errors import InputError, Mistake
 from labkit.facts.backups import StoreFacts
 from labkit.facts.git import GitFacts
-from labkit.facts.longhorn import LonghornFacts
-from labkit.facts.restore import GitClaim, HolderFacts, WantedVolume
+from labkit.facts.longhorn import LonghornFacts, Volume
+from labkit.facts.restore import KEPT, RESTORED, GitClaim, HolderFacts, WantedVolume, claim_label
 from labkit.rules.claims import git_claims, living_claims, stored_claims
 from labkit.rules.restore import restore_changes
 from labkit.rules.restore_choice import parse_moment, wanted_volumes
@@ -28,7 +28,8 @@ class Goal:
         scope: `lab` when everything is gone but Git, the keys and the NAS; `apps`; `volume`.
         apps: with scope `apps`, workloads, or folders of the repository that claims stand in.
         volumes: with scope `volume`, claims; with the others, claims beside those that they mean. `namespace/name`, or
-            `namespace/name@volume` to take the backups of one volume of the store.
+            `namespace/name@volume` to take the backups of one volume of the store; `namespace/name=volume` to go to a
+            volume of the cluster as it is: back to one that was kept.
         restore_as_of: UTC; the newest backup at or before it is taken, never a later one; the newest when empty.
         empty: claims that have no backup to come back from, and may begin empty.
         confirm: the lab's name.
@@ -101,9 +102,13 @@ def needed_volumes(facts: Mapping[str, Any], goal: Goal) -> tuple[WantedVolume, 
         [chosen[name] for name in sorted(chosen)], store, as_of=parse_moment(goal.restore_as_of), longhorn=longhorn,
         sources=names.sources,
     )  # fmt: skip
-    return tuple(
-        one.model_copy(update={"may_be_empty": True}) if one.problem and one.id in blank else one for one in found
-    )
+    return tuple(_as_asked(one, names, blank) for one in found)
+
+
+def _as_asked(one: WantedVolume, names: _Names, blank: Mapping[str, GitClaim]) -> WantedVolume:
+    if (volume := names.uses.get(one.id)) is not None:
+        return WantedVolume(claim=one.claim, use=volume.name, size=volume.size)
+    return one.model_copy(update={"may_be_empty": True}) if one.problem and one.id in blank else one
 
 
 def to_restore(facts: Mapping[str, Any], goal: Goal) -> frozenset[str]:
@@ -132,12 +137,13 @@ class _Names:
         stored = {f"{one.namespace}/{one.claim}" for one in store.volumes if one.claim}
         self._everything = sorted({*git, *living, *stored})
         self.sources: dict[str, str] = {}
+        self.uses: dict[str, Volume] = {}
 
     def all_of(self, names: Iterable[str], mistakes: list[Mistake], *, where: str = "volumes") -> dict[str, GitClaim]:
         """Return the claims that names stand for: `namespace/name` or `name`, perhaps with `@volume` of the store."""
         found: dict[str, GitClaim] = {}
         for text in names:
-            name, _, source = text.partition("@")
+            name, mark, source = text.partition("=") if "=" in text else text.partition("@")
             fits = [one for one in self._everything if name in (one, one.partition("/")[2])]
             claim = self._claim(fits[0]) if len(fits) == 1 else None
             if claim is None:
@@ -145,15 +151,27 @@ class _Names:
                 mistakes.append(
                     Mistake("parameters", 0, 0, where, expected, text, _near(name, fits or self._everything))
                 )
-            elif source and self._store.volume(source) is None:
-                known = [one.name for one in self._store.volumes]
-                mistakes.append(Mistake("parameters", 0, 0, where, "a volume of the backup store", source,
-                                        _near(source, known)))  # fmt: skip
-            else:
-                found[claim.id] = claim
-                if source:
-                    self.sources[claim.id] = source
+                continue
+            if (mistake := self._note_source(claim, mark, source)) is not None:
+                mistakes.append(Mistake("parameters", 0, 0, where, *mistake))
+                continue
+            found[claim.id] = claim
         return found
+
+    def _note_source(self, claim: GitClaim, mark: str, source: str) -> tuple[str, str, str] | None:
+        """Note which volume a claim is to come from; return what is wrong with it: expected, got, hint."""
+        if mark == "@":
+            if self._store.volume(source) is None:
+                return "a volume of the backup store", source, _near(source, [one.name for one in self._store.volumes])
+            self.sources[claim.id] = source
+        elif mark == "=":
+            label = claim_label(claim.namespace, claim.name)
+            living = self._longhorn.volumes if self._longhorn is not None else ()
+            mine = {one.name: one for one in living if label in (one.labels.get(KEPT), one.labels.get(RESTORED))}
+            if source not in mine:
+                return f"a volume that was kept or restored for {claim.id}", source, _near(source, sorted(mine))
+            self.uses[claim.id] = mine[source]
+        return None
 
     def _claim(self, name: str) -> GitClaim | None:
         if name in self._git:

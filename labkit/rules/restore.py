@@ -2,7 +2,8 @@
 
 How a claim comes to another volume: a PersistentVolume's `volumeHandle` cannot be changed, nor a claim's `volumeName`,
 and Git may pin that name. So the PersistentVolume **of the pinned name** is made anew with another handle: the old one
-is set to Retain (its Longhorn volume stays, under its own name, labelled with the claim that it was kept for), the
+is set to Retain (its Longhorn volume stays, under its own name, labelled with the claim that it was kept for, and out
+of every group of recurring jobs), the
 claim goes, the object of the PersistentVolume goes, one of the same name is made for the restored volume and reserved
 for the claim (claimRef without a uid), and the claim is made again as it was. Git sees the same names as before. A
 claim that Git does not pin is bound to a PersistentVolume with the name of the restored volume.
@@ -60,7 +61,8 @@ def restore_changes(
         needs: changes that the first ones of these wait for.
         nodes: how many nodes will share the restores, where `longhorn` does not say.
     """
-    places = find_places([one for one in wanted if one.backup is not None], longhorn, holders, replace=replace)
+    usable = [one for one in wanted if one.backup is not None or one.use]
+    places = find_places(usable, longhorn, holders, replace=replace)
     sync = tuple(_sync(places, longhorn, needs))
     first = tuple(change.id for change in sync) or needs
     width = _width(longhorn, nodes)

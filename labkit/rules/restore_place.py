@@ -171,6 +171,9 @@ class Place:
 
     def pv_spec(self) -> dict[str, JsonValue]:
         """Return what the PersistentVolume is made from."""
+        if self.wanted.use:
+            claim = self.wanted.claim
+            return pv_shape(claim, self.volume, self.wanted.size) | {"labels": {**self._job_labels()}}
         return pv_shape(self.wanted.claim, self.volume, max(self.wanted.size, self.wanted.claim.requested))
 
     def restore_note(self) -> str:
@@ -251,6 +254,8 @@ def _volume_for(
 ) -> tuple[str, bool]:
     """Return the name of the volume that a claim is to have, and whether it comes from the wanted backup."""
     claim, backup = wanted.claim, wanted.backup.name if wanted.backup is not None else ""
+    if wanted.use:
+        return wanted.use, False
     pinned = volume_name(claim.handle or claim.pinned or wanted.source)
     if longhorn is None:
         return pinned, True

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from labkit.errors import StepFailed
-from labkit.facts.longhorn import DRIVER, PersistentVolume
-from labkit.facts.restore import CLAIM, KEPT, claim_label
+from labkit.facts.longhorn import DRIVER, GROUP_LABEL, JOB_LABEL, PersistentVolume
+from labkit.facts.restore import CLAIM, KEPT, KEPT_GROUP, claim_label
 from labkit.lab import Lab
 from labkit.plan import Change
 from labkit.systems.access import Access, Step
@@ -29,6 +29,7 @@ _GONE_SECONDS = 300.0
 _BOUND_SECONDS = 120.0
 _STALE = "30"
 _KEEPS = ("Retain",)
+_KEPT_GROUP = f"{GROUP_LABEL}{KEPT_GROUP}"
 _OURS = ("pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes.io/", "kubectl.kubernetes.io/")
 """Annotations of a claim that its former life has left: the next one gets its own."""
 
@@ -126,6 +127,7 @@ def apply_claim(lab: Lab, access: Access, change: Change, step: Step) -> str:
     claim = cluster.find(_claim_path(change.target))
     if claim is not None and _is_on(cluster, claim, volume):
         _wait_until_bound(cluster, access, step, change.target, name)
+        _take_back(cluster, volume, change.after.get("labels"))
         return f"on {volume} already"
     body = _claim_body(lab, access, cluster, change, claim)
     kept = _keep(cluster, change, claim, name, volume)
@@ -136,6 +138,7 @@ def apply_claim(lab: Lab, access: Access, change: Change, step: Step) -> str:
     _reserve(cluster, name, change.after)
     _make_claim(cluster, body)
     _wait_until_bound(cluster, access, step, change.target, name)
+    _take_back(cluster, volume, change.after.get("labels"))
     return f"on {volume}; kept: {', '.join(kept) or 'nothing was there'}"
 
 
@@ -224,12 +227,27 @@ def _keep(
 
 
 def _mark(cluster: Cluster, volume: str, claim: str) -> None:
-    """Write on a volume which claim it was kept for, so that people and reports know what it is."""
-    try:
-        cluster.patch(own("volumes", volume), {"metadata": {"labels": {KEPT: claim_label(*claim.split("/"))}}})
-    except KubeError as exc:
-        if exc.status != 404:
-            raise
+    """Write on a volume which claim it was kept for, and take it out of all recurring jobs.
+
+    Its backups would else be the newest of the claim.
+    """
+    item = cluster.find(own("volumes", volume))
+    if item is not None:
+        labels = dict.fromkeys(_jobs(item)) | {KEPT: claim_label(*claim.split("/")), _KEPT_GROUP: "enabled"}
+        cluster.patch(own("volumes", volume), {"metadata": {"labels": labels}})
+
+
+def _jobs(item: Mapping[str, Any]) -> list[str]:
+    labels = item["metadata"].get("labels") or {}
+    return [key for key in labels if key.startswith((JOB_LABEL, GROUP_LABEL)) and key != _KEPT_GROUP]
+
+
+def _take_back(cluster: Cluster, volume: str, jobs: object) -> None:
+    """Take the mark off a volume that is in use again, and put it into the jobs of the one that gave way."""
+    item = cluster.get(own("volumes", volume))
+    if KEPT in (item["metadata"].get("labels") or {}):
+        labels = {KEPT: None, _KEPT_GROUP: None, **(jobs if isinstance(jobs, Mapping) else {})}
+        cluster.patch(own("volumes", volume), {"metadata": {"labels": labels}})
 
 
 def _check_kept(cluster: Cluster, volume: str) -> None:
