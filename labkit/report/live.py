@@ -31,6 +31,8 @@ def describe_event(event: Event) -> str:
         return f"{_sign(event)} {_target(event)}: {text}"
     if what == "finding" and event["severity"] != "error":  # those come once more, as what the run ends with
         return f"{event['severity']}: {Finding.model_validate(event)}"
+    if what == "reported":
+        return str(event["sentence"])
     if what == "planned again":
         return f"planned again: {counted(len(event['changes']), 'change')} left"
     return ""

@@ -1,0 +1,1 @@
+"""The health report for people and machines: tables, plots, HTML, JUnit, Prometheus."""

@@ -1,0 +1,1 @@
+"""One module per plot: plain rows in, a matplotlib figure out."""

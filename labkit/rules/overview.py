@@ -1,0 +1,222 @@
+"""From facts to the rows of a report's tables and plots, and from those to the values that its history keeps. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from labkit.facts.apps import RouteFacts, RouteRow
+from labkit.facts.coverage import Cover
+from labkit.facts.flux import FluxFacts, FluxObject
+from labkit.facts.history import HistoryFacts, Point, Sample
+from labkit.facts.k3s import K3sFacts
+from labkit.facts.longhorn import LonghornFacts, Replica, Volume
+from labkit.facts.nas import NasFacts
+from labkit.facts.overview import (
+    BackupRow,
+    CapacityRow,
+    CertificateRow,
+    FluxRow,
+    Overview,
+    ReplicaRow,
+    ResponseRow,
+    ScoreRow,
+)
+from labkit.facts.pvehealth import PveHealth
+from labkit.facts.trends import find_span, find_trend, since
+from labkit.lab import Lab
+from labkit.rules.coverage import coverage
+
+_PVE_RENEWS = timedelta(days=14)
+"""How long before its end a Proxmox host renews the certificate that its own CA has issued."""
+_QUIET_SOURCES = ("HelmRepository", "HelmChart", "OCIRepository")
+_DAY = timedelta(days=1)
+_ON_TIME = (Cover.ON_TIME, Cover.NEW)
+
+
+def make_overview(lab: Lab, facts: Mapping[str, Any]) -> Overview:
+    """Return the rows that facts hold; those of systems that were not read are empty."""
+    seen = _Seen(facts)
+    hosts = _hosts_of(lab, seen.proxmox)
+    return Overview(
+        capacity=tuple(_capacity(seen)),
+        backups=tuple(_backups(seen.longhorn)),
+        certificates=tuple(sorted(_certificates(seen), key=lambda row: row.expires)),
+        flux=tuple(_flux(seen.flux)),
+        replicas=tuple(_replicas(seen.longhorn, hosts)),
+        responses=tuple(_response(row) for row in seen.routes.routes) if seen.routes else (),
+        hosts=tuple(lab.hosts),
+    )
+
+
+class _Seen:
+    """The facts by their kind, whatever the reader was called; None for what was not read."""
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        self._facts = tuple(facts.values())
+        self.proxmox = self._of(PveHealth)
+        self.k3s = self._of(K3sFacts)
+        self.flux = self._of(FluxFacts)
+        self.longhorn = self._of(LonghornFacts)
+        self.routes = self._of(RouteFacts)
+        self.nas = self._of(NasFacts)
+
+    def _of(self, kind: type[Any]) -> Any:
+        return next((facts for facts in self._facts if isinstance(facts, kind)), None)
+
+
+def _hosts_of(lab: Lab, proxmox: PveHealth | None) -> Mapping[str, str]:
+    """Return the physical host of each VM: where it really is, else where the lab file puts it."""
+    wanted = {name: vm.host for name, vm in lab.vms.items()}
+    return wanted | {vm.name: vm.node for vm in proxmox.vms if vm.name in wanted} if proxmox else wanted
+
+
+def _capacity(seen: _Seen) -> Iterator[CapacityRow]:
+    pve: PveHealth | None = seen.proxmox
+    for storage in pve.distinct_storages() if pve else ():
+        if storage.total:
+            name = storage.name if storage.shared else f"{storage.node}/{storage.name}"
+            yield CapacityRow(name=name, kind="Proxmox storage", used=storage.used, total=storage.total)
+    for host in pve.hosts if pve else ():
+        if host.root_total:
+            yield CapacityRow(name=f"{host.name} /", kind="Proxmox host", used=host.root_used, total=host.root_total)
+    nas: NasFacts | None = seen.nas
+    for pool in nas.pools if nas else ():
+        if pool.size:
+            yield CapacityRow(name=f"pool {pool.name}", kind="NAS", used=pool.allocated, total=pool.size)
+    longhorn: LonghornFacts | None = seen.longhorn
+    for node in longhorn.nodes if longhorn else ():
+        total = sum(disk.maximum for disk in node.disks)
+        if total:
+            free = sum(disk.available for disk in node.disks)
+            yield CapacityRow(name=f"{node.name} Longhorn", kind="VM disk", used=max(0, total - free), total=total)
+
+
+def _backups(longhorn: LonghornFacts | None) -> Iterator[BackupRow]:
+    for row in coverage(longhorn) if longhorn else ():
+        if row.cover is not Cover.ELSEWHERE:
+            yield BackupRow(
+                volume=row.id,
+                last=row.last_at,
+                every_hours=None if row.allowed is None else row.allowed / 3600,
+                copies=row.backups,
+                problem="" if row.cover in _ON_TIME else row.cover.value,
+            )
+
+
+def _certificates(seen: _Seen) -> Iterator[CertificateRow]:
+    pve: PveHealth | None = seen.proxmox
+    for host in pve.hosts if pve else ():
+        for one in host.certificates:
+            own = one.file == "pve-ssl.pem"
+            renews = one.expires - _PVE_RENEWS if own else None
+            yield CertificateRow(name=f"{host.name} {one.file}", kind="Proxmox", expires=one.expires, renews=renews)
+    k3s: K3sFacts | None = seen.k3s
+    if k3s is not None and k3s.expires is not None:
+        yield CertificateRow(name="administrator of the cluster", kind="k3s", expires=k3s.expires)
+    if k3s is not None and k3s.kubeconfig.expires is not None:
+        yield CertificateRow(name="kubeconfig here", kind="k3s", expires=k3s.kubeconfig.expires)
+    yield from _route_certificates(seen.routes)
+
+
+def _route_certificates(routes: RouteFacts | None) -> Iterator[CertificateRow]:
+    """Each certificate once: those that end at the same moment and have the same issuer are one."""
+    known: dict[tuple[datetime, str], list[str]] = {}
+    for row in routes.routes if routes else ():
+        if row.expires is not None:
+            known.setdefault((row.expires, row.issuer), []).append(row.host)
+    for (expires, _), names in known.items():
+        yield CertificateRow(name=min(names), kind="ingress", expires=expires, also=len(names) - 1)
+
+
+def _flux(flux: FluxFacts | None) -> Iterator[FluxRow]:
+    shown = [one for one in flux.objects if one.kind not in _QUIET_SOURCES or not one.is_ready] if flux else []
+    for one in sorted(shown, key=lambda one: (one.kind, one.namespace, one.name)):
+        trouble = one.trouble
+        failed = trouble is not None and not one.suspended
+        state = "suspended" if one.suspended else "ready" if one.is_ready else "failed" if failed else "working"
+        problem = (trouble.message or trouble.reason) if trouble is not None and failed else ""
+        yield FluxRow(id=one.id, parent=_parent(one), state=state, revision=_short(one.applied or one.artifact),
+                      problem=" ".join(problem.split()))  # fmt: skip
+
+
+def _parent(one: FluxObject) -> str:
+    """What an object waits for, else what applies it, else where its content comes from; a source stands on top."""
+    if one.kind == "GitRepository":  # Flux applies the one that it itself comes from
+        return ""
+    applied_by = one.applied_by if one.applied_by != one.id else ""
+    needs = one.needs[0] if one.needs and one.kind == "Kustomization" else ""
+    return needs or applied_by or one.source
+
+
+def _short(revision: str) -> str:
+    head, colon, digest = revision.partition(":")
+    return f"{head}{colon}{digest[:7]}" if colon else revision
+
+
+def _replicas(longhorn: LonghornFacts | None, hosts: Mapping[str, str]) -> Iterator[ReplicaRow]:
+    for volume in longhorn.volumes if longhorn else ():
+        found: dict[str, int] = {}
+        for replica in longhorn.replicas if longhorn else ():
+            if replica.volume == volume.name and _is_sound(replica, volume):
+                host = hosts.get(replica.node, replica.node)
+                found[host] = found.get(host, 0) + 1
+        name = f"{volume.namespace}/{volume.claim}" if volume.claim else volume.name
+        state = volume.robustness if volume.state == "attached" else volume.state
+        yield ReplicaRow(volume=name, wanted=volume.replicas, hosts=found, state=state)
+
+
+def _is_sound(replica: Replica, volume: Volume) -> bool:
+    return bool(replica.node) and not replica.failed_at and (replica.running or volume.state == "detached")
+
+
+def _response(row: RouteRow) -> ResponseRow:
+    problem = "" if row.verified else row.problem or "no valid certificate"
+    if not problem and not row.is_routed:
+        problem = f"nothing behind it: status {row.status}"
+    return ResponseRow(host=row.host, now=row.milliseconds, status=row.status, problem=problem)
+
+
+def samples_of(overview: Overview) -> tuple[Sample, ...]:
+    """Return the values that the history keeps of a report."""
+    found = {("used", row.name): float(row.used) for row in overview.capacity}
+    found |= {("total", row.name): float(row.total) for row in overview.capacity}
+    found |= {("restarts", row.name): float(row.count) for row in overview.restarts}
+    found |= {("response", row.host): row.now for row in overview.responses if not row.problem}
+    return tuple(Sample(series=series, subject=name, value=value) for (series, name), value in found.items())
+
+
+def add_trends(overview: Overview, history: HistoryFacts, now: datetime) -> Overview:
+    """Return the rows with what the history adds: days until full, restarts since yesterday, usual response times.
+
+    Values of the report that is being made count as the newest ones.
+    """
+    past = [ScoreRow(at=one.at, score=one.score, light=one.light) for one in history.reports]
+    return overview.model_copy(update={
+        "capacity": tuple(_with_trend(row, history, now) for row in overview.capacity),
+        "restarts": tuple(
+            row.model_copy(update={"recent": _more(row.count, since(history.points("restarts", row.name), now, _DAY))})
+            for row in overview.restarts
+        ),
+        "responses": tuple(_with_span(row, history, now) for row in overview.responses),
+        "scores": tuple(past),
+    })  # fmt: skip
+
+
+def _with_trend(row: CapacityRow, history: HistoryFacts, now: datetime) -> CapacityRow:
+    points = [*history.points("used", row.name), Point(at=now, value=float(row.used))]
+    trend = find_trend(points, now, limit=float(row.total))
+    if trend is None:
+        return row
+    return row.model_copy(update={"per_day": trend.per_day, "days_left": trend.days_left})
+
+
+def _more(count: int, before: float | None) -> int | None:
+    """How many more there are than before; a pod that was made anew has counted from 0."""
+    return None if before is None else count if count < before else count - int(before)
+
+
+def _with_span(row: ResponseRow, history: HistoryFacts, now: datetime) -> ResponseRow:
+    span = find_span(history.points("response", row.host), now)
+    return row if span is None else row.model_copy(update={"low": span.low, "median": span.median, "high": span.high})
