@@ -29,9 +29,9 @@ def crontab_block(job: Job) -> str:
 
 def put_block(crontab: str, job: Job) -> str:
     """Return a crontab with the block of a schedule in place of the one that it had, or at its end."""
-    lines = crontab.splitlines()
+    lines = _lines(crontab)
     found = _place(lines, job.lab, job.name)
-    block = crontab_block(job).splitlines()
+    block = _lines(crontab_block(job))
     if found is None:
         return "\n".join([*lines, *block, ""])
     return "\n".join([*lines[: found[0]], *block, *lines[found[1] :], ""])
@@ -39,11 +39,17 @@ def put_block(crontab: str, job: Job) -> str:
 
 def remove_block(crontab: str, lab: str, name: str) -> str:
     """Return a crontab without the block of a schedule; the same text when there is none."""
-    lines = crontab.splitlines()
+    lines = _lines(crontab)
     found = _place(lines, lab, name)
     if found is None:
         return crontab
     return "".join(f"{line}\n" for line in [*lines[: found[0]], *lines[found[1] :]])
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a text; what Python takes for line ends beside the newline is none to cron."""
+    lines = text.split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
 
 
 def _place(lines: Sequence[str], lab: str, name: str) -> tuple[int, int] | None:

@@ -59,7 +59,9 @@ def timers(units: Mapping[str, str]) -> tuple[str, ...]:
 
 def command_line(words: Sequence[str]) -> str:
     """Return a command for ExecStart: no variable in it is replaced, whatever it holds."""
-    return ":" + " ".join(quote(word) for word in words)
+    # The name of the program itself may hold no quotes and backslashes, however it is written.
+    through = ("/usr/bin/env",) if set(words[0]) & set("'\"\\") else ()
+    return ":" + " ".join(quote(word) for word in (*through, *words))
 
 
 def quote(word: str) -> str:

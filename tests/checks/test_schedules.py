@@ -25,6 +25,7 @@ def seen(**given: Any) -> Schedule:
 
 
 GOOD: dict[str, Any] = {"started": at(23, 6), "ended": at(23, 6, 40), "status": 0, "success": at(23, 6, 40)}
+FAILED = "schedule.failed: a run that ends well"
 
 CASES: list[tuple[str, Schedule, list[str]]] = [
     ("all is well", seen(**GOOD), []),
@@ -32,18 +33,15 @@ CASES: list[tuple[str, Schedule, list[str]]] = [
     ("never since it was due", seen(since=at(22, 8)), ["schedule.missed: a run at 2026-11-23T06:30+00:00 | none yet"]),
     ("the last was yesterday's", seen(**GOOD | {"started": at(22, 6), "ended": at(22, 6, 40)}),
      ["schedule.missed: a run at 2026-11-23T06:30+00:00 | none since 2026-11-22T06:30+00:00"]),
-    ("late, but within its hour", seen(**GOOD | {"started": at(22, 11, 15), "ended": at(22, 11), "cron": "15 11 * * *"}),
-     []),
+    ("late, but within its hour", seen(started=at(22, 11, 15), ended=at(22, 11), status=0, cron="15 11 * * *"), []),
     ("one was missed before", seen(**GOOD, missed=(at(22, 6),)),
      ["schedule.was-missed: a run at 2026-11-22T06:30+00:00 | none until 2026-11-23T06:30+00:00"]),
     ("it failed", seen(**GOOD | {"status": 4, "success": at(22, 6)}),
-     ["schedule.failed: a run that ends well | exit status 4 at 2026-11-23T06:40+00:00; "
-      "the last good one ended 2026-11-22T06:30+00:00"]),
+     [f"{FAILED} | exit status 4 at 2026-11-23T06:40+00:00; the last good one ended 2026-11-22T06:30+00:00"]),
     ("it never ended well", seen(**GOOD | {"status": 2, "success": None}),
      ["schedule.failed: a run that ends well | exit status 2 at 2026-11-23T06:40+00:00; no run has ended well yet"]),
     ("it found something", seen(**GOOD | {"status": 1}),
-     ["schedule.failed: a run that ends well | exit status 1 at 2026-11-23T06:40+00:00; "
-      "the last good one ended 2026-11-23T06:40+00:00"]),
+     [f"{FAILED} | exit status 1 at 2026-11-23T06:40+00:00; the last good one ended 2026-11-23T06:40+00:00"]),
     ("it found something and tells it", seen(**GOOD | {"status": 1}, findings_ok=True), []),
     ("it was cut off", seen(started=at(23, 6)),
      ["schedule.failed: a run that ends | one of 2026-11-23T06:30+00:00 that was cut off"]),
