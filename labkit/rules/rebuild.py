@@ -25,10 +25,11 @@ from labkit.facts.longhorn import LonghornFacts
 from labkit.facts.restore import HolderFacts, WantedVolume
 from labkit.lab import Lab
 from labkit.plan import Action, Change, Finding, Plan
-from labkit.rules.flux import OURS, plan_flux, waiting_for
+from labkit.rules.flux import plan_flux, waiting_for
 from labkit.rules.foresight import foresee_guests
 from labkit.rules.k3s import plan_k3s
 from labkit.rules.loss import check_loss
+from labkit.rules.restore import SYSTEM as RESTORE
 from labkit.rules.restore import fresh_backups, last_of, restore_changes
 from labkit.rules.vms import plan_vms
 
@@ -160,13 +161,13 @@ class _Stages:
     @cached_property
     def awake(self) -> tuple[str, ...]:
         """The Kustomizations that are to be woken: those that are held, or were by an earlier run."""
-        asleep = {f"{one.namespace}/{one.name}" for one in self.flux.kustomizations
-                  if one.suspended and one.suspended_by == OURS}  # fmt: skip
+        asleep = {f"{one.namespace}/{one.name}" for one in self.flux.kustomizations if one.suspended_for == RUNBOOK}
         return tuple(name for name in self.owners if name in self.held or name in asleep)
 
     def changes(self) -> Iterator[Change]:
         """Yield all changes, those of the machines first."""
-        flux = [_after(c, self.founding if not c.needs else ()) for c in self.gitops.changes if c.kind != "chain"]
+        flux = [_after(_said_why(c), self.founding if not c.needs else ())
+                for c in self.gitops.changes if c.kind != "chain"]  # fmt: skip
         sync = [c.id for c in flux if c.kind in ("gitrepository", "kustomization")] or [c.id for c in flux]
         ready = list(self._longhorn(sync))
         volumes = [_after(c, self._asleep(c, flux)) for c in self.restore]
@@ -207,10 +208,9 @@ class _Stages:
             mine = [one for one in self.wanted if one.claim.kustomization == name and one.id in self.pending]
             hard = [last for one in mine if not one.claim.pinned for last in last_of(self.pending[one.id])]
             soft = [last for one in mine if one.claim.pinned for last in last_of(self.pending[one.id])]
-            space, _, short = name.partition("/")
             yield Change(
-                system="flux", kind="resume", target=short, action=Action.ACT, before={"suspend": True},
-                after={"suspend": False, "namespace": space},
+                system=RESTORE, kind="wake", target=name, action=Action.ACT, before={"suspend": True},
+                after={"suspend": False},
                 needs=(*([asleep[name]] if name in asleep else []), *sync, *hard), follows=tuple(soft),
                 note="its volumes are there: the field goes back to Flux",
             )  # fmt: skip
@@ -275,6 +275,13 @@ class _Stages:
 def _after(change: Change, needs: Iterable[str]) -> Change:
     more = tuple(name for name in needs if name not in change.needs)
     return change.model_copy(update={"needs": (*change.needs, *more)}) if more else change
+
+
+def _said_why(change: Change) -> Change:
+    """A suspension of ours says what for, so that whoever finds it knows who ends it."""
+    if change.after.get("suspend") is not True:
+        return change
+    return change.model_copy(update={"after": {**change.after, "for": RUNBOOK}})
 
 
 def _claim_of(change: Change) -> str:

@@ -121,8 +121,10 @@ def test_no_app_can_start_before_its_volume_is_back(lab: Lab, lost: dict[str, An
     assert "kustomization/apps/create" in before(made, "gitrepository/flux-system/create")
     mine = {f"restored-pv/{w.claim.pinned}/create" for w in wanted if w.claim.kustomization == "flux-system/apps"}
     assert len(mine) == 5
-    assert mine <= before(made, "resume/apps/act")
-    assert "restored-pv/pvc-371de882-2365-5efe-b715-72d37395d466/create" not in before(made, "resume/apps/act")
+    assert mine <= before(made, "wake/flux-system/apps/act")
+    assert "restored-pv/pvc-371de882-2365-5efe-b715-72d37395d466/create" not in before(
+        made, "wake/flux-system/apps/act"
+    )
     for volume in wanted:
         restored = f"restored-volume/{volume.claim.pinned}/create"
         assert {f"longhorn/{lab.name}/act", "backup-target/default/act"} <= before(made, restored)
@@ -151,12 +153,12 @@ def test_the_digest_depends_on_nothing_but_wants_and_sights(lab: Lab, lost: dict
 
 def test_one_missing_volume_leaves_the_others_alone(lab: Lab, lost: dict[str, Any], wanted: Any) -> None:
     """A pinned claim waits by itself: its Kustomization is woken although that volume could not be restored."""
-    resume = one(plan(lab, lost, wanted), "resume/apps/act")
+    resume = one(plan(lab, lost, wanted), "wake/flux-system/apps/act")
     assert not [name for name in resume.needs if name.startswith("restored")]
     assert len([name for name in resume.follows if name.startswith("restored-pv")]) == 5
     loose = tuple(w.model_copy(update={"claim": w.claim.model_copy(update={"pinned": ""})})
                   if w.claim.name == "linkding-data" else w for w in wanted)  # fmt: skip
-    resume = one(plan(lab, lost, loose), "resume/apps/act")
+    resume = one(plan(lab, lost, loose), "wake/flux-system/apps/act")
     assert len([name for name in resume.needs if name.startswith("restored-pv")]) == 1
 
 

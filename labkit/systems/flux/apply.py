@@ -171,15 +171,6 @@ def _resume(cluster: Cluster, path: str, name: str, space: str) -> str:
     return "resumed"
 
 
-def _apply_resume(lab: Lab, access: Access, change: Change, _step: Step) -> str:
-    """Wake a Kustomization that rested until its volumes were there; one that is awake already stays so."""
-    cluster, space = open_cluster(lab, access), str(change.after["namespace"])
-    path = object_path(f"Kustomization/{space}/{change.target}")
-    if not (cluster.get(path).get("spec") or {}).get("suspend"):
-        return "awake already"
-    return _resume(cluster, path, change.target, space)
-
-
 def _shell(name: str, space: str) -> dict[str, Any]:
     return {
         "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization",
@@ -218,6 +209,5 @@ _APPLY: Mapping[str, Apply] = {
     "components": _apply_components,
     "gitrepository": _apply_sync,
     "kustomization": _apply_kustomization,
-    "resume": _apply_resume,
     "chain": _apply_chain,
 }
