@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
+from labkit.redaction import redact
 from labkit.rules.needed import Goal, needed_volumes, to_restore
 from labkit.run.core import Run
+from labkit.run.journal import read_journal
 from labkit.run.notices import show
 from labkit.systems.verified import verify_wanted
 
@@ -38,3 +41,24 @@ def verify_store(run: Run, facts: Mapping[str, Any], goal: Goal) -> dict[str, An
         verify_wanted(run.lab, run.access, unseen, on_volume=lambda text: show(f"verified {text}"))
         run.journal.write("verified", backups=[one.backup.name for one in unseen if one.backup is not None])
         seen["verified"] = run.read("verified")
+
+
+def needed_table(facts: Mapping[str, Any], goal: Goal) -> Any:
+    """Return the volumes that a recovery needs, as a table, with the backup that each will come from."""
+    from labkit.report.recovery import volume_table  # noqa: PLC0415  # display only
+
+    return volume_table(needed_volumes(facts, goal))
+
+
+def report_recovery(run: Run, goal: Goal) -> Any:
+    """Return the report of a recovery from what the run has read last, and write it into the run's folder."""
+    from labkit.report.recovery import recovery_report  # noqa: PLC0415  # display only
+
+    names = ("git", "longhorn-if-any", "flux-if-any", "holders", "verified")
+    facts = {name: run.latest(name) for name in names}
+    report = recovery_report(
+        needed_volumes(facts, goal), facts["longhorn-if-any"], facts["holders"], facts["flux-if-any"],
+        read_journal(run.journal.path),
+    )  # fmt: skip
+    (run.folder / "recovery.json").write_text(redact(json.dumps(report.as_json(), indent=1)), encoding="utf-8")
+    return report
