@@ -13,6 +13,7 @@ from .objects import (
     condition,
     is_deleting,
     is_finished,
+    labels_of,
     meta,
     name_of,
     namespace_of,
@@ -74,7 +75,7 @@ class Scheduler(Controller):
         if not fitting:
             self._tell(pod, failure_message([r for r in against.values() if r], len(places)))
             return
-        best = min(fitting, key=lambda p: rank(pod, p))
+        best = min(fitting, key=lambda p: rank(pod, p, places))
         if self._waits_for_volume(pod, name_of(best.node)):
             return
         self._bind(pod, best)
@@ -173,13 +174,24 @@ def places_of(nodes: list[Object], pods: list[Object]) -> list[Place]:
     return list(places.values())
 
 
-def rank(pod: Object, place: Place) -> tuple[float, ...] | tuple[float | str, ...]:
-    """Order fitting nodes: preferred ones, fewest siblings of the pod, least loaded, then by name."""
+def rank(pod: Object, place: Place, places: list[Place]) -> tuple[float, ...] | tuple[float | str, ...]:
+    """Order fitting nodes: preferred ones, fewest siblings of the pod in the zone and on it, least loaded, by name."""
     owner = (owner_of(pod) or {}).get("uid")
-    siblings = sum((owner_of(p) or {}).get("uid") == owner for p in place.pods) if owner else 0
+    near = [p for p in places if zone_of(p.node) == zone_of(place.node)] if zone_of(place.node) else [place]
     allocatable = status_of(place.node).get("allocatable") or {}
     loads = [place.used.get(n, 0.0) / (quantity(allocatable.get(n, "0")) or 1.0) for n in ("cpu", "memory")]
-    return (-preference(spec_of(pod), place.node), siblings, round(sum(loads), 6), len(place.pods), name_of(place.node))
+    return (-preference(spec_of(pod), place.node), _siblings(owner, near), _siblings(owner, [place]),
+            round(sum(loads), 6), len(place.pods), name_of(place.node))  # fmt: skip
+
+
+def zone_of(node: Object) -> str:
+    """Return the zone that a node is labelled with; empty for none."""
+    return str(labels_of(node).get("topology.kubernetes.io/zone", ""))
+
+
+def _siblings(owner: object, places: list[Place]) -> int:
+    """Count the pods of one owner, which the scheduler spreads even where nobody asks for it."""
+    return sum((owner_of(p) or {}).get("uid") == owner for place in places for p in place.pods) if owner else 0
 
 
 def failure_message(reasons: list[str], nodes: int) -> str:

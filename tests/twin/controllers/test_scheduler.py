@@ -116,3 +116,15 @@ def test_full_nodes_and_host_ports_are_avoided(running):
             await cluster.until(lambda: len(cluster.ready()) == 2 and len(cluster.pods()) == 2)
 
     asyncio.run(go())
+
+
+def test_replicas_are_spread_over_zones_though_nobody_asks_for_it(running, workload):
+    async def go():
+        async with running(0, living=True) as cluster:
+            for index, zone in enumerate(["a", "a", "a", "b"]):
+                cluster.add_node(f"n{index + 1}", 21 + index, labels={"topology.kubernetes.io/zone": zone})
+            cluster.api.create("deployments.apps", workload("Deployment", "web", 2))
+            await cluster.until(lambda: len(cluster.ready()) == 2)
+            assert "n4" in {one["spec"]["nodeName"] for one in cluster.ready()}
+
+    asyncio.run(go())
