@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import asyncssh
@@ -15,6 +18,7 @@ from labkit.systems.access import Access, Clock
 from labkit.systems.githost import PINNED
 from labkit.twin.git import Bare, GitServer
 
+ROOT = Path(__file__).parents[2]
 LAB_FILE = Path(__file__).parents[1] / "data/gitops/lab.yaml"
 
 
@@ -52,11 +56,21 @@ class Host:
             loop.call(self.server.stop())
 
 
+def labkit(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a user's folder, with the twin and the temporary files there."""
+    (home / "tmp").mkdir(exist_ok=True)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(home / "tmp"), "LABKIT_TWIN": str(home / "twin")}
+    return subprocess.run(
+        [sys.executable, "-m", "labkit", *words],
+        cwd=home, env=env, capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+
+
 def write_small_lab(path: Path) -> Path:
     """Write a lab of one VM, large enough for the example's apps, with the files that its runbooks ask for."""
     lines = (LAB_FILE.parents[1] / "e2e/lab.yaml").read_text().splitlines()
     text = "\n".join(line for line in lines if not line.startswith(("  two:", "  three:"))) + "\n"
-    for old, new in (("{north: {}, south: {}}", "{north: {}}"), ("cores: 2", "cores: 4"), ("10 GiB", "100 GiB")):
+    for old, new in (("{north: {}, south: {}}", "{north: {}}"), ("cores: 2", "cores: 4"), ("10 GiB", "250 GiB")):
         text = text.replace(old, new)
     path.parent.mkdir(parents=True)
     path.write_text(text, encoding="utf-8")

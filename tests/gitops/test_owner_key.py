@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +18,8 @@ from labkit.systems.gitread import read_git
 from labkit.twin.client import join_twin
 from labkit.twin.git.client import git
 from labkit.twin.repository import lab_values, materialise
-from tests.gitops.hosts import write_small_lab
+from tests.gitops.hosts import ROOT, labkit, write_small_lab
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 
@@ -45,14 +41,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def secret_of(home: Path) -> str:
     return (home / "keys.txt").read_text().splitlines()[-1]
-
-
-def labkit(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(home / "tmp"), "LABKIT_TWIN": str(home / "twin")}
-    return subprocess.run(
-        [sys.executable, "-m", "labkit", *words],
-        cwd=home, env=env, capture_output=True, text=True, check=False, timeout=200,
-    )  # fmt: skip
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def labkit(*words: str, folder: Path, twin: TwinHandle | None = None) -> subproc
 def home(tmp_path: Path) -> Path:
     """A folder of a user, with a lab file and the runbooks."""
     (tmp_path / "parameters").mkdir()
-    text = LAB.read_text().replace("cores: 2", "cores: 4").replace("disk: 10 GiB", "disk: 100 GiB")  # for all apps
+    text = LAB.read_text().replace("cores: 2", "cores: 4").replace("disk: 10 GiB", "disk: 250 GiB")  # for all apps, twice
     (tmp_path / "parameters" / "lab.yaml").write_text(text)
     for extra in (ROOT / "parameters").glob("*.yaml"):
         if extra.name != "lab.yaml":

@@ -26,7 +26,7 @@ from labkit.twin.flux.build import kustomize
 from labkit.twin.flux.faulty import break_kustomization, charts, encrypt_anew, encrypted, kustomizations, unreadable
 from labkit.twin.flux.surroundings import Surroundings
 from labkit.twin.git import Bare, GitServer, Person, serve_copy
-from labkit.twin.git.client import git, known_hosts_line, parse_url
+from labkit.twin.git.client import known_hosts_line, parse_url
 from labkit.twin.ingress import Ingress
 from labkit.twin.k3s.cluster import Cluster
 from labkit.twin.k3s.system import K3s
@@ -210,10 +210,9 @@ class GitOps:
         self.unreadable = unreadable(files, self._age_key)
         if self.unreadable:
             _log.warning("the twin's age key opens none of: %s", ", ".join(self.unreadable))
-        if self.world.options.age_key and self.unreadable == encrypted(files):
+        if self.world.options.age_key and self.unreadable and self.unreadable == encrypted(files):
             hint = "it opens no file of the repository: give the one of its .sops.yaml"
             raise InputError([Mistake("--age-key", 0, 0, self.unreadable[0], "a key that opens it", "another", hint)])
-        git(["-C", self._bare.folder, "config", "receive.denyNonFastForwards", "true"])
 
     def _controllers(self, cluster: Cluster) -> Sequence[Controller]:
         """Return the controllers of one cluster: Flux, the programs of its charts, Traefik."""

@@ -30,7 +30,9 @@ class Bare:
             return ""
 
     def files(self) -> dict[str, bytes]:
-        """Return every file of the branch by its path; links are left out."""
+        """Return every file of the branch by its path; links are left out, and a branch that is not there has none."""
+        if not self.head():
+            return {}
         lines = git(["-C", self.folder, "ls-tree", "-r", "-z", "--full-tree", self.branch]).split("\0")
         pairs = [line.split("\t", 1) for line in lines if line]
         names = [path for about, path in pairs if about.startswith("100")]
@@ -90,7 +92,7 @@ class Person:
 
 
 def serve_copy(source: str, folder: Path, branch: str, *, wanted: str = "") -> Bare:
-    """Make the bare repository of the host out of another one.
+    """Make the bare repository of the host out of another one; one without any commit gives an empty one.
 
     Args:
         source: the path or URL of a repository.
@@ -103,6 +105,10 @@ def serve_copy(source: str, folder: Path, branch: str, *, wanted: str = "") -> B
     """
     local = Path(source).expanduser()
     git(["clone", "--quiet", "--bare", "--no-local", str(local.resolve()) if local.exists() else source, folder])
+    git(["-C", folder, "config", "receive.denyNonFastForwards", "true"])
+    if not wanted and not git(["-C", folder, "for-each-ref"]).strip():
+        git(["-C", folder, "symbolic-ref", "HEAD", f"refs/heads/{branch}"])
+        return Bare(folder, branch)
     chosen = wanted or git(["-C", folder, "symbolic-ref", "--short", "HEAD"]).strip()
     commit = git(["-C", folder, "rev-parse", "--verify", f"refs/heads/{chosen}"]).strip()
     git(["-C", folder, "update-ref", f"refs/heads/{branch}", commit])
