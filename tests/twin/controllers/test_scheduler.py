@@ -123,6 +123,8 @@ def test_replicas_are_spread_over_zones_though_nobody_asks_for_it(running, workl
         async with running(0, living=True) as cluster:
             for index, zone in enumerate(["a", "a", "a", "b"]):
                 cluster.add_node(f"n{index + 1}", 21 + index, labels={"topology.kubernetes.io/zone": zone})
+            last = ("nodes", "n4", "")
+            await cluster.until(lambda: not cluster.get(*last)["spec"].get("taints"))
             cluster.api.create("deployments.apps", workload("Deployment", "web", 2))
             await cluster.until(lambda: len(cluster.ready()) == 2)
             assert "n4" in {one["spec"]["nodeName"] for one in cluster.ready()}
