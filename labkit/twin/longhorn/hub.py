@@ -69,7 +69,8 @@ class Hub:
     """One Longhorn and what it works with.
 
     `on_write` is told of writes over the REST service, `kubelets` of volumes that have become ready, `on_backup` of
-    each backup that is complete: its volume, its name, the file of its snapshot, and when that was taken.
+    each backup that is complete: its volume, its name, the file of its snapshot, and when that was taken; `on_restore`
+    of each restore that begins: the volume and the backup.
     """
 
     api: LocalApi
@@ -84,6 +85,7 @@ class Hub:
     pace: Pace = Pace()
     on_write: Callable[[], None] = lambda: None
     on_backup: Callable[[str, str, Path, datetime], None] = lambda *_told: None
+    on_restore: Callable[[str, str], None] = lambda *_told: None
 
     def __post_init__(self) -> None:
         self.images = Images(self.folder / "images")

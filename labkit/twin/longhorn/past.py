@@ -18,6 +18,7 @@ class Past:
     def __init__(self) -> None:
         self._backups: dict[str, dict[str, dict[str, Any]]] = {}
         self._end: dict[str, Any] = {}
+        self._restores: list[tuple[str, str]] = []
 
     def note_backup(self, volume: str, backup: str, taken: datetime, files: Mapping[str, bytes]) -> None:
         """Note the files that a backup holds."""
@@ -36,9 +37,14 @@ class Past:
         self.note_backup(volume, backup, taken, files)
 
     def note_end(self, seen: Mapping[str, Any]) -> None:
-        """Note what was on all volumes right before they were lost."""
+        """Note what was on all volumes right before they were lost; restores are counted from here on."""
         self._end = dict(seen)
+        self._restores = []
+
+    def note_restore(self, volume: str, backup: str) -> None:
+        """Note that a volume begins to be restored."""
+        self._restores.append((volume, backup))
 
     def view(self) -> dict[str, Any]:
-        """Return `backups`, by volume and name, and `end`, by volume: {} while nothing was lost."""
-        return {"backups": self._backups, "end": self._end}
+        """Return `backups`, by volume and name, `end`, by volume: {} while nothing was lost, and `restores` since."""
+        return {"backups": self._backups, "end": self._end, "restores": [list(one) for one in self._restores]}

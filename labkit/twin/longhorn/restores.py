@@ -81,6 +81,7 @@ class Restores(Controller):
         target, backup, source = read_backup_url(spec_of(volume)["fromBackup"])
         self._condition(name, "True", "RestoreInProgress", "")
         self.hub.patch(ENGINES, engine_name(name), {"spec": {"requestedBackupRestore": backup, "backupVolume": source}})
+        self.hub.on_restore(name, backup)
         try:
             await self._copy(volume, target, source, backup)
         except (StoreError, NfsError, OSError, KeyError) as exc:

@@ -94,6 +94,7 @@ class Storage:
             disks=GuestDisks(self._k3s.guests), faults=world.faults, kubelets=cluster.kubelets,
             seed=Seed(world.options.seed, f"{world.lab.name} {cluster.id}"),
             on_write=lambda: world.counters.write("kubernetes"), on_backup=self.past.note_image,
+            on_restore=self.past.note_restore,
         )  # fmt: skip
 
         def make(_cluster: Cluster) -> Sequence[Controller]:

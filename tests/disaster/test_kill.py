@@ -1,0 +1,71 @@
+"""Killed at a line of its journal and run again, a recovery ends in the same state, and restores nothing twice.
+
+A few points spread over the journal by default; LABKIT_KILL_POINTS=25 tries as many.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.disaster.conftest import MakeTwin, problems, recover
+
+pytestmark = pytest.mark.slow
+ROOT = str(Path(__file__).parents[2])
+POINTS = int(os.environ.get("LABKIT_KILL_POINTS") or 3)
+LINES = 250
+"""About how many lines the journal of a recovery of this lab has."""
+
+# Runs the recovery in a process that kills itself right after the Nth line of its journal.
+DIE = """
+import os, signal, sys
+from pathlib import Path
+from labkit.run.journal import Journal
+from tests.disaster.conftest import recover
+whole, lines = Journal.write, [0]
+def write(self, event, **data):
+    whole(self, event, **data)
+    lines[0] += 1
+    if lines[0] == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+Journal.write = write
+recover(Path(sys.argv[1]))
+"""
+
+
+def killed(lab_file: Path, line: int) -> bool:
+    """Run the recovery until that line; return whether it was killed before its end."""
+    done = subprocess.run(
+        [sys.executable, "-c", DIE, str(lab_file), str(line)],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": ROOT}, capture_output=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
+    return done.returncode != 0
+
+
+def test_killed_anywhere_and_run_again(make_twin: MakeTwin, lab_file: Path) -> None:
+    """Everything is lost anew before each point; the backups of before are there beside newer ones."""
+    twin = make_twin()
+    for number in range(POINTS):
+        line = 2 + (LINES - 2) * number // max(1, POINTS - 1) if POINTS > 1 else LINES // 2
+        twin.destroy() if number else None
+        was_killed = killed(lab_file, line)
+        recover(lab_file)
+        assert problems(twin) == [], f"killed at line {line}"
+        assert not recover(lab_file), f"killed at line {line}"
+        print(f"line {line}: {'killed' if was_killed else 'ended before'}, all volumes as backed up")
+
+
+def test_killed_again_and_again(make_twin: MakeTwin, lab_file: Path) -> None:
+    """Each run goes on where the one before was killed."""
+    twin = make_twin()
+    for line in (40, 40, 60, 60):
+        killed(lab_file, line)
+    recover(lab_file)
+    assert problems(twin) == []
+    assert not recover(lab_file)
