@@ -251,6 +251,9 @@ def _look(labs: tuple[Path, ...], *, check: bool, tell: bool, as_json: bool) -> 
 def _cronjobs(lab: Lab, access: Access) -> tuple[Schedule, ...]:
     """The CronJobs of a lab whose cluster this user can open."""
     from labkit.errors import SystemDown
+
+    if not access.path(lab.k3s.kubeconfig).is_file():
+        return ()
     from labkit.systems.k3s.kubeconfig import stored_credentials
     from labkit.systems.schedules import read_cronjobs
 

@@ -25,7 +25,6 @@ from labkit.facts.schedules import How, RunSeen, Schedule, ScheduleFacts
 from labkit.lab import Lab
 from labkit.lab.types import NAME_PATTERN
 from labkit.systems.access import Access
-from labkit.systems.k3s.cluster import open_cluster
 
 FOLDER = "schedules"
 LABEL = "labkit/schedule"
@@ -109,6 +108,8 @@ def read_cronjobs(lab: Lab, access: Access) -> tuple[Schedule, ...]:
     Raises:
         SystemDown: the cluster does not answer.
     """
+    from labkit.systems.k3s.cluster import open_cluster  # noqa: PLC0415  # slow to import; most schedules are no CronJobs
+
     found = open_cluster(lab, access).items("/apis/batch/v1/cronjobs", labelSelector=f"{LABEL},labkit/lab={lab.name}")
     return tuple(parse_cronjob(one, lab.name) for one in found)
 
