@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from typing import Any
 
+from labkit.errors import counted
 from labkit.redaction import redact
 from labkit.rules.needed import Goal, needed_volumes, to_restore
 from labkit.run.core import Run
@@ -13,6 +15,8 @@ from labkit.run.journal import read_journal
 from labkit.run.notices import show
 from labkit.systems.verified import verify_wanted
 
+_GIB = 1 << 30
+_MUCH = 4 * _GIB
 
 def verify_store(run: Run, facts: Mapping[str, Any], goal: Goal) -> dict[str, Any]:
     """Verify, block by block and without a cluster, the backup of every volume that is to be restored.
@@ -38,9 +42,29 @@ def verify_store(run: Run, facts: Mapping[str, Any], goal: Goal) -> dict[str, An
         unseen = [one for one in wanted if one.backup is not None and not one.backup.verified]
         if not unseen:
             return seen
-        verify_wanted(run.lab, run.access, unseen, on_volume=lambda text: show(f"verified {text}"))
-        run.journal.write("verified", backups=[one.backup.name for one in unseen if one.backup is not None])
+        names = [one.backup.name for one in unseen if one.backup is not None]
+        told = _Told(sum(one.backup.size for one in unseen if one.backup is not None), len(names))
+        verify_wanted(run.lab, run.access, unseen, on_block=told.add)
+        run.journal.write("verified", backups=names)
         seen["verified"] = run.read("verified")
+
+
+class _Told:
+    """Tells how far a verification is: by tenths when there is much to read."""
+
+    def __init__(self, size: int, count: int) -> None:
+        self._size, self._seen, self._tenth = size, 0, 0
+        self._guard = threading.Lock()
+        show(f"verifies {counted(count, 'backup')} in the store, {size / _GIB:.2g} GiB")
+
+    def add(self, count: int) -> None:
+        """Note how many bytes were read."""
+        with self._guard:
+            self._seen += count
+            tenth = 10 * self._seen // self._size if self._size > _MUCH else 0
+            if tenth > self._tenth:
+                self._tenth = tenth
+                show(f"verified {min(100, 10 * tenth)} %")
 
 
 def needed_table(facts: Mapping[str, Any], goal: Goal) -> Any:

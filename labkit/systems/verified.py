@@ -37,15 +37,15 @@ def _with_verdict(backup: StoredBackup, place: Path) -> StoredBackup:
 
 
 def verify_wanted(
-    lab: Lab, access: Access, wanted: Iterable[WantedVolume], *, on_volume: Callable[[str], None] = lambda _: None
+    lab: Lab, access: Access, wanted: Iterable[WantedVolume], *, on_block: Callable[[int], None] = lambda _: None
 ) -> None:
-    """Read every block of the chosen backups, side by side, and remember what was found.
+    """Read every block of the chosen backups, side by side, and remember what was found; `on_block` gets their sizes.
 
     Raises:
         InputError, SystemDown: the store cannot be opened, or went away.
     """
     chosen = [Wanted(one.source, one.backup.name) for one in wanted if one.backup is not None]
-    volumes = verify_backups(lab, access, chosen, on_volume=on_volume)
+    volumes = verify_backups(lab, access, chosen, on_block=on_block)
     seen = {(one.volume, one.name): one.damage for volume in volumes for one in volume.backups}
     with _guard:
         for one in chosen:
