@@ -78,7 +78,7 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     person = Person(proxmox)
     storage = Storage(world, k3s, nas.exports)
     disaster = Disaster(world, person, k3s, gitops, storage)
-    person.actions |= storage.actions | disaster.actions | Loss(k3s).actions | condition_actions(guests, k3s)
+    person.actions |= storage.actions | disaster.actions | Loss(k3s).actions | condition_actions(guests, k3s, nas)
     control = Control(world, person, stopped)
     world.endpoints.reserve(*(f"{machine.address}:22" for machine in world.lab.machines))
     k3s.reserve()

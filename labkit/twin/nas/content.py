@@ -11,6 +11,8 @@ from labkit.twin.seed import Seed
 Row = dict[str, Any]
 _TB, _GB, _DAY = 10**12, 10**9, 86400
 _DISKS = 4
+USER = "labkit"
+"""The user that the API key belongs to."""
 _BULK = ("media", "documents", "pictures")
 """Beside the backups: what static volumes of apps mount."""
 
@@ -38,6 +40,8 @@ class Content:
     replications: list[Row]
     alerts: list[Row]
     disks: list[Row]
+    services: list[Row]
+    keys: list[Row]
     jobs: list[Row] = field(default_factory=list)
 
 
@@ -55,6 +59,7 @@ def make_content(target: str, network: str, seed: Seed, now: float) -> Content:
         snapshots=snapshots, shares=[_share(number, *one, network) for number, one in enumerate(shared.items(), 1)],
         snapshot_tasks=[_snapshot_task(dataset, snapshots[-1], now)],
         replications=[_replication(dataset, snapshots[-1], now)], alerts=_alerts(now), disks=disks,
+        services=_services(), keys=_keys(now),
     )  # fmt: skip
 
 
@@ -160,6 +165,19 @@ def _replication(dataset: str, last: Row, now: float) -> Row:
         "schedule": None, "retention_policy": "SOURCE", "periodic_snapshot_tasks": [{"id": 1}], "state": state,
         "job": None,
     }  # fmt: skip
+
+
+def _services() -> list[Row]:
+    return [
+        {"id": 9, "service": "nfs", "enable": True, "state": "RUNNING", "pids": [1412]},
+        {"id": 4, "service": "cifs", "enable": False, "state": "STOPPED", "pids": []},
+        {"id": 10, "service": "ssh", "enable": True, "state": "RUNNING", "pids": [1377]},
+    ]
+
+
+def _keys(now: float) -> list[Row]:
+    return [{"id": 1, "name": USER, "username": USER, "user_identifier": USER, "expires_at": None, "local": True,
+             "revoked": False, "revoked_reason": None, "created_at": date(now)}]  # fmt: skip
 
 
 def _alerts(now: float) -> list[Row]:

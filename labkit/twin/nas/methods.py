@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.twin.kube.door import Clock
-from labkit.twin.nas.content import Content, Row, date, make_snapshot
+from labkit.twin.nas.content import USER, Content, Row, date, make_snapshot
 from labkit.twin.nas.errors import RpcError, call_error, invalid_params
 from labkit.twin.nas.query import run_query
 from labkit.twin.options import NasVersion
@@ -18,8 +18,6 @@ _API = {
     "25.04": ["v25.04.0", "v25.04.1", "v25.04.2"],
     "25.10": ["v25.04.0", "v25.04.1", "v25.04.2", "v25.10.0", "v25.10.1"],
 }
-USER = "labkit"
-"""The user that the API key belongs to."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,8 @@ class Methods:
             "pool.query": lambda: content.pools, "sharing.nfs.query": lambda: content.shares,
             "pool.snapshottask.query": lambda: content.snapshot_tasks,
             "replication.query": lambda: content.replications, "core.get_jobs": lambda: content.jobs,
-            "pool.scrub.query": self._scrubs, "service.query": self._services, "api_key.query": self._keys,
+            "pool.scrub.query": self._scrubs, "service.query": lambda: content.services,
+            "api_key.query": lambda: content.keys,
         }  # fmt: skip
         found = {name: Method(_query(source)) for name, source in rows.items()}
         return found | {
@@ -155,28 +154,20 @@ class Methods:
     def _disks(self, params: list[Any]) -> Any:
         filters, options = _arguments(params)
         with_pools = (options.get("extra") or {}).get("pools")
-        rows = [row if with_pools else {**row, "pool": None} for row in self.content.disks]
+        shown = [{key: value for key, value in row.items() if key != "temperature"} for row in self.content.disks]
+        rows = [row if with_pools else {**row, "pool": None} for row in shown]
         return run_query(rows, filters, options)
 
     def _temperatures(self, params: list[Any]) -> dict[str, int | None]:
         names = params[0] if params else []
-        return {row["name"]: 34 for row in self.content.disks if not names or row["name"] in names}
+        return {
+            row["name"]: row.get("temperature", 34) for row in self.content.disks if not names or row["name"] in names
+        }
 
     def _scrubs(self) -> list[Row]:
         plan = {"minute": "0", "hour": "0", "dom": "*", "month": "*", "dow": "7"}
         return [{"id": p["id"], "pool": p["id"], "pool_name": p["name"], "threshold": 35, "enabled": True,
                  "description": "", "schedule": plan} for p in self.content.pools]  # fmt: skip
-
-    def _services(self) -> list[Row]:
-        return [
-            {"id": 9, "service": "nfs", "enable": True, "state": "RUNNING", "pids": [1412]},
-            {"id": 4, "service": "cifs", "enable": False, "state": "STOPPED", "pids": []},
-            {"id": 10, "service": "ssh", "enable": True, "state": "RUNNING", "pids": [1377]},
-        ]
-
-    def _keys(self) -> list[Row]:
-        return [{"id": 1, "name": USER, "username": USER, "user_identifier": USER, "expires_at": None, "local": True,
-                 "revoked": False, "revoked_reason": None, "created_at": date(self._started)}]  # fmt: skip
 
     def _nfs_config(self, _params: list[Any]) -> Row:
         return {"id": 1, "protocols": ["NFSV3", "NFSV4"], "servers": None, "bindip": [], "managed_nfsd": True,

@@ -12,8 +12,9 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from labkit.twin.kube.door import Clock
+from labkit.twin.nas.content import USER
 from labkit.twin.nas.errors import RpcError, call_error, invalid_params
-from labkit.twin.nas.methods import USER, Methods
+from labkit.twin.nas.methods import Methods
 
 BEFORE_LOGIN, AFTER_LOGIN = 8 * 1024, 64 * 1024  # bytes of a message
 _AT_ONCE, _IN_FLIGHT = 10, 20

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import websockets
 
-from labkit.errors import InputError
+from labkit.errors import InputError, StepFailed
 
 SNAPSHOTS = {"25.04": "zfs.snapshot", "25.10": "pool.snapshot"}
 
@@ -216,3 +216,17 @@ def test_the_export_comes_back_by_itself(twin: Any) -> None:
     assert [path.name for path in mount.iterdir()] == ["something"]
     with pytest.raises(InputError, match="expected nfs-empty:SECONDS"):
         twin.fault("nfs-empty")
+
+
+def test_any_row_can_be_changed(twin: Any, run: Any) -> None:
+    async def statuses(rpc: Any) -> list[str]:
+        return [pool["status"] for pool in await rpc.call("pool.query")]
+
+    twin.ask("nas", rows="pools", merge={"status": "DEGRADED", "scan": {"errors": 1}})
+    assert run(twin, statuses) == ["DEGRADED"]
+    twin.ask("nas", rows="pools", merge={"status": "ONLINE", "scan": {"errors": 0}})
+    assert run(twin, statuses) == ["ONLINE"]
+    with pytest.raises(StepFailed, match="expected a row 9 of pools, got 1 rows"):
+        twin.ask("nas", rows="pools", at=9, merge={})
+    with pytest.raises(StepFailed, match="one of pools"):
+        twin.ask("nas", rows="pool")
