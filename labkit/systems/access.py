@@ -22,6 +22,8 @@ from labkit.secrets import Secrets
 
 T = TypeVar("T")
 On = Literal["twin", "lab"]
+_LEAST_WAIT = 8.0
+"""Real seconds."""
 
 
 @dataclass(frozen=True)
@@ -130,13 +132,14 @@ class Access:
         Args:
             probe: returns the awaited value, or None to be asked again.
             what: what is awaited, for the message.
-            deadline: lab seconds after which `error` is raised.
+            deadline: lab seconds after which `error` is raised; on a fast twin never so few that real programs, which
+                know nothing of its time, could not do their work in them.
             every: lab seconds between two questions.
             last: says what was seen last.
             causes: likely causes and the next step, for the message.
             error: what to raise.
         """
-        end = self.clock.monotonic() + deadline
+        end = self.clock.monotonic() + self.clock.real(deadline, least=_LEAST_WAIT) / self.clock.scale
         while (value := probe()) is None:
             if self.clock.monotonic() >= end:
                 raise error(f"{what}: expected within {deadline:g} s, last seen: {last()}", next_step=causes)

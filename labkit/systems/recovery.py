@@ -63,7 +63,8 @@ def wait_for_longhorn(lab: Lab, access: Access, change: Change, step: Step) -> s
         seen[0] = missing
         return None if missing else "ready"
 
-    access.wait(probe, what="Longhorn", deadline=_DEADLINE, every=1.0, last=lambda: seen[0],
+    limit = access.clock.real(_DEADLINE, least=60.0) / access.clock.scale
+    access.wait(probe, what="Longhorn", deadline=limit, every=1.0, last=lambda: seen[0],
                 causes=_CAUSES)  # fmt: skip
     return f"Longhorn runs on {len(list(cluster.items(own('nodes'))))} nodes"
 

@@ -20,7 +20,7 @@ from labkit.runbooks.loss import compare
 from labkit.twin.client import TwinHandle, start_twin
 
 SOURCE = Path(__file__).parents[1] / "data" / "disaster" / "lab.yaml"
-SCALE = 0.004
+SCALE = 0.01
 MakeTwin = Callable[..., TwinHandle]
 
 

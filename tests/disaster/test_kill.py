@@ -58,7 +58,7 @@ def test_killed_anywhere_and_run_again(make_twin: MakeTwin, lab_file: Path) -> N
         recover(lab_file)
         assert problems(twin) == [], f"killed at line {line}"
         assert not recover(lab_file), f"killed at line {line}"
-        print(f"line {line}: {'killed' if was_killed else 'ended before'}, all volumes as backed up")
+        sys.stderr.write(f"line {line}: {'killed' if was_killed else 'ended before'}, all volumes as backed up\n")
 
 
 def test_killed_again_and_again(make_twin: MakeTwin, lab_file: Path) -> None:
