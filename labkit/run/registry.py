@@ -23,6 +23,7 @@ READERS: dict[str, str] = {
     "guests": "labkit.systems.guests:read_guests",
     "guest-health": "labkit.systems.guesthealth:read_guest_health",
     "k3s": "labkit.systems.k3s:read_k3s",
+    "kubernetes": "labkit.systems.kubehealth:read_kubernetes",
     "etcd": "labkit.systems.k3s:read_etcd",
     "join-door": "labkit.systems.k3s:read_door",
     "git": "labkit.systems.gitread:read_git",

@@ -30,8 +30,8 @@ async def respond(server: KubeServer, request: web.BaseRequest) -> web.StreamRes
     if first in ("api", "apis"):
         place = read_path(path)
         return await _api(server, request, place, wanted) if place.plural else _discover(server, place, wanted)
-    if first in HEALTH:
-        return _health(path, request)
+    if first in (*HEALTH, "metrics"):
+        return _health(path, request) if first in HEALTH else answers.text(_metrics(server))
     if first == "version":
         return answers.answer(dump(discovery.version_info(server.version)))
     if first == "openapi":
@@ -51,6 +51,18 @@ def _health(path: str, request: web.BaseRequest) -> web.Response:
         return answers.text("ok")
     lines = [f"[+]{name} ok" for name in _CHECKS]
     return answers.text("\n".join([*lines, f"{kind} check passed", ""]))
+
+
+_METRIC = "apiserver_requested_deprecated_apis"
+_ABOUT = ("Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, "
+          "subresource, and removed_release.")  # fmt: skip
+
+
+def _metrics(server: KubeServer) -> str:
+    """Return the metrics that there are: which deprecated versions somebody has asked for."""
+    labels = 'group="{0}",removed_release="",resource="{2}",subresource="{3}",version="{1}"'
+    rows = [f"{_METRIC}{{{labels.format(*asked)}}} 1" for asked in sorted(server.deprecated)]
+    return "\n".join([f"# HELP {_METRIC} [STABLE] {_ABOUT}", f"# TYPE {_METRIC} gauge", *rows, ""])
 
 
 def _openapi(core: Core, path: str, request: web.BaseRequest) -> web.Response:
@@ -88,6 +100,8 @@ async def _api(server: KubeServer, request: web.BaseRequest, place: Place, wante
     resource = registry.at(place.group, place.version, place.plural)
     if resource is None or (place.namespace and not resource.namespaced):
         raise status.no_such_resource()
+    if resource.version_spec is not None and resource.version_spec.get("deprecated"):
+        server.deprecated.add((place.group, place.version, place.plural, place.subresource))
     if not wanted.acceptable:
         text = "only the following media types are accepted: application/json"
         raise status.failure(406, "NotAcceptable", text)

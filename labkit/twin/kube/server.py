@@ -54,6 +54,7 @@ class KubeServer:
     Attributes:
         writes: the number of requests of HTTP clients that may have changed something.
         writes_by: the same by method and resource, as in `("PATCH", "nodes")`.
+        deprecated: group, version, resource and subresource of what was asked for in a version that is on its way out.
         faults: what to do wrong.
     """
 
@@ -76,6 +77,7 @@ class KubeServer:
         self.faults = Faults()
         self.writes = 0
         self.writes_by: Counter[tuple[str, str]] = Counter()
+        self.deprecated: set[tuple[str, str, str, str]] = set()
         self.ended = asyncio.Event()
         self.host, self.port = "127.0.0.1", 0
         self._context: ssl.SSLContext | None = None
