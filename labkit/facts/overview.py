@@ -61,7 +61,6 @@ class CertificateRow(Fact):
     name: str
     kind: str
     expires: datetime
-    starts: datetime | None = None
     renews: datetime | None = None
     """When it is renewed by itself; None when nobody does."""
     also: int = 0

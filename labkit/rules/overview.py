@@ -7,8 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from labkit.facts.apps import RouteFacts, RouteRow
+from labkit.facts.certificates import CertificateFacts
 from labkit.facts.coverage import Cover
 from labkit.facts.flux import FluxFacts, FluxObject
+from labkit.facts.guesthealth import GuestHealth, GuestHealthFacts
 from labkit.facts.history import HistoryFacts, Point, Sample
 from labkit.facts.k3s import K3sFacts
 from labkit.facts.longhorn import LonghornFacts, Replica, Volume
@@ -61,6 +63,8 @@ class _Seen:
         self.longhorn = self._of(LonghornFacts)
         self.routes = self._of(RouteFacts)
         self.nas = self._of(NasFacts)
+        self.guests = self._of(GuestHealthFacts)
+        self.certificates = self._of(CertificateFacts)
 
     def _of(self, kind: type[Any]) -> Any:
         return next((facts for facts in self._facts if isinstance(facts, kind)), None)
@@ -85,12 +89,12 @@ def _capacity(seen: _Seen) -> Iterator[CapacityRow]:
     for pool in nas.pools if nas else ():
         if pool.size:
             yield CapacityRow(name=f"pool {pool.name}", kind="NAS", used=pool.allocated, total=pool.size)
-    longhorn: LonghornFacts | None = seen.longhorn
-    for node in longhorn.nodes if longhorn else ():
-        total = sum(disk.maximum for disk in node.disks)
-        if total:
-            free = sum(disk.available for disk in node.disks)
-            yield CapacityRow(name=f"{node.name} Longhorn", kind="VM disk", used=max(0, total - free), total=total)
+    guests: GuestHealthFacts | None = seen.guests
+    for guest in guests.guests if guests else ():
+        for disk in guest.file_systems:
+            if disk.used + disk.free:  # as df counts: without what only root may use
+                name = f"{guest.name} {disk.target}"
+                yield CapacityRow(name=name, kind="VM", used=disk.used, total=disk.used + disk.free)
 
 
 def _backups(longhorn: LonghornFacts | None) -> Iterator[BackupRow]:
@@ -106,28 +110,51 @@ def _backups(longhorn: LonghornFacts | None) -> Iterator[BackupRow]:
 
 
 def _certificates(seen: _Seen) -> Iterator[CertificateRow]:
-    pve: PveHealth | None = seen.proxmox
+    """Each certificate once: those of one kind that end at the same moment are one, shown for several names."""
+    known: dict[tuple[str, datetime], list[CertificateRow]] = {}
+    for row in (*_host_certificates(seen.proxmox), *_k3s_certificates(seen), *_ingress_certificates(seen)):
+        known.setdefault((row.kind, row.expires), []).append(row)
+    for rows in known.values():
+        yield min(rows, key=lambda row: row.name).model_copy(update={"also": len(rows) - 1})
+
+
+def _host_certificates(pve: PveHealth | None) -> Iterator[CertificateRow]:
     for host in pve.hosts if pve else ():
         for one in host.certificates:
             own = one.file == "pve-ssl.pem"
-            renews = one.expires - _PVE_RENEWS if own else None
-            yield CertificateRow(name=f"{host.name} {one.file}", kind="Proxmox", expires=one.expires, renews=renews)
+            yield CertificateRow(name=f"{host.name} {one.file}", kind="Proxmox", expires=one.expires,
+                                 renews=one.expires - _PVE_RENEWS if own else None)  # fmt: skip
+
+
+def _k3s_certificates(seen: _Seen) -> Iterator[CertificateRow]:
+    """The one of each node that ends first: k3s renews all of a node at its restart."""
+    guests: GuestHealthFacts | None = seen.guests
+    for guest in guests.guests if guests else ():
+        if first := _first_to_end(guest):
+            yield CertificateRow(name=f"k3s on {guest.name}", kind="k3s", expires=first)
     k3s: K3sFacts | None = seen.k3s
     if k3s is not None and k3s.expires is not None:
         yield CertificateRow(name="administrator of the cluster", kind="k3s", expires=k3s.expires)
     if k3s is not None and k3s.kubeconfig.expires is not None:
-        yield CertificateRow(name="kubeconfig here", kind="k3s", expires=k3s.kubeconfig.expires)
-    yield from _route_certificates(seen.routes)
+        yield CertificateRow(name="kubeconfig here", kind="kubeconfig", expires=k3s.kubeconfig.expires)
 
 
-def _route_certificates(routes: RouteFacts | None) -> Iterator[CertificateRow]:
-    """Each certificate once: those that end at the same moment and have the same issuer are one."""
-    known: dict[tuple[datetime, str], list[str]] = {}
+def _first_to_end(guest: GuestHealth) -> datetime | None:
+    return min((one.expires for one in guest.certificates), default=None)
+
+
+def _ingress_certificates(seen: _Seen) -> Iterator[CertificateRow]:
+    """Those of cert-manager, and what routes show beside them."""
+    managed: CertificateFacts | None = seen.certificates
+    told: set[datetime] = set()
+    for one in managed.certificates if managed else ():
+        if one.not_after is not None:
+            told.add(one.not_after)
+            yield CertificateRow(name=one.id, kind="cert-manager", expires=one.not_after, renews=one.renewal)
+    routes: RouteFacts | None = seen.routes
     for row in routes.routes if routes else ():
-        if row.expires is not None:
-            known.setdefault((row.expires, row.issuer), []).append(row.host)
-    for (expires, _), names in known.items():
-        yield CertificateRow(name=min(names), kind="ingress", expires=expires, also=len(names) - 1)
+        if row.expires is not None and row.expires not in told:
+            yield CertificateRow(name=row.host, kind="ingress", expires=row.expires)
 
 
 def _flux(flux: FluxFacts | None) -> Iterator[FluxRow]:

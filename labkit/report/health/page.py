@@ -13,7 +13,7 @@ from html import escape
 from labkit.errors import counted
 from labkit.health import HealthFinding, HealthReport, Light, Outcome
 from labkit.plan import Severity
-from labkit.report.health.palette import DARK, LIGHT, Palette
+from labkit.report.health.palette import DARK, LIGHT
 from labkit.report.health.panels import Panel, Row
 from labkit.report.health.words import MARKS, SEVERITY_MARKS, ago, area_name, moment_of
 
@@ -232,15 +232,13 @@ def _shown(panel: Panel) -> Sequence[Row]:
 
 def _picture(panel: Panel, embed: Embed) -> str:
     assert panel.plot is not None  # noqa: S101  # the caller has looked
-    address = {palette: embed(f"{panel.name}-{name}", panel.plot.png(palette)) for name, palette in _VARIANTS.items()}
+    pictures = zip(("light", "dark"), panel.plot.pngs(), strict=True)
+    light, dark = (embed(f"{panel.name}-{name}", png) for name, png in pictures)
     return (
-        f'<picture><source media="screen and (prefers-color-scheme:dark)" srcset="{address[DARK]}">'
-        f'<img src="{address[LIGHT]}" alt="{escape(panel.plot.alt)}" width="760" '
+        f'<picture><source media="screen and (prefers-color-scheme:dark)" srcset="{dark}">'
+        f'<img src="{light}" alt="{escape(panel.plot.alt)}" width="760" '
         'style="display:block;width:100%;max-width:760px;height:auto;margin:4px 0 8px"></picture>'
     )
-
-
-_VARIANTS: Mapping[str, Palette] = {"light": LIGHT, "dark": DARK}
 
 
 def _checks(report: HealthReport) -> str:
