@@ -13,7 +13,7 @@ from labkit.facts.longhorn import DRIVER, LonghornFacts
 from labkit.lab import Lab
 from labkit.plan import Finding
 from labkit.rules.coverage import complete_backups, coverage
-from labkit.rules.drill import choose, is_proven
+from labkit.rules.drill import choose, is_proven, unfit
 
 _DETACHED = "allow-recurring-job-while-volume-detached"
 _TARGET_REMEDY = "look at the NAS and its NFS service; Longhorn looks again at its poll interval"
@@ -153,8 +153,9 @@ def restores_are_proven(volumes: Iterable[str] = (), *, within: float = 7.0) -> 
         rows = [row for row in coverage(longhorn, facts.get("store")) if row.volume]
         for row in choose(rows, wanted)[0]:
             if not is_proven(row, longhorn, timedelta(days=within)):
-                yield error("restore-proven", row.id, f"proven within {within:g} days", _proof(row, longhorn.read_at),
-                            "run backup-drill")  # fmt: skip
+                make = error if unfit(longhorn, row, fresh=True) is None else warning
+                yield make("restore-proven", row.id, f"proven within {within:g} days", _proof(row, longhorn.read_at),
+                           "run backup-drill")  # fmt: skip
 
     return Check("restore-proven", "the backups were brought back and compared", ("longhorn", "store"), find)
 

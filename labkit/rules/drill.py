@@ -66,7 +66,7 @@ def plan_drill(
     for row in chosen:
         if is_proven(row, longhorn, timedelta(days=proven_within)):
             continue
-        if (why := _unfit(longhorn, row, fresh=fresh)) is not None:
+        if (why := unfit(longhorn, row, fresh=fresh)) is not None:
             findings.append(why)
             continue
         probe = (probes or {}).get(row.id)
@@ -143,27 +143,32 @@ def _is_probe(probe: Any) -> bool:
     return {"command"} <= set(words) <= {"command", "image"} and all(isinstance(one, str) for one in words.values())
 
 
-def _unfit(longhorn: LonghornFacts, row: Coverage, *, fresh: bool) -> Finding | None:
-    """Return why a claim cannot be drilled now, None when it can."""
+def unfit(longhorn: LonghornFacts, row: Coverage, *, fresh: bool) -> Finding | None:
+    """Return why a claim cannot be drilled now, None when it can; a warning leaves it out, an error stops all."""
     volume = longhorn.volume(row.volume)
-    assert volume is not None  # noqa: S101  # the row was made from it
+    return None if volume is None else next(_misfits(longhorn, row, volume, fresh=fresh), None)
+
+
+def _misfits(longhorn: LonghornFacts, row: Coverage, volume: Volume, *, fresh: bool) -> Iterator[Finding]:
     target = longhorn.target(volume.backup_target)
     if target is None or not target.available:
         got = "no such target" if target is None else target.problem or "away"
-        return error("drill.target", row.id, f"backup target {volume.backup_target} available", got,
-                     "look at the NAS and its NFS service; Longhorn looks again at its poll interval")  # fmt: skip
+        yield error("drill.target", row.id, f"backup target {volume.backup_target} available", got,
+                    "look at the NAS and its NFS service; Longhorn looks again at its poll interval")  # fmt: skip
     if fresh and volume.robustness == "faulted":
-        return warning("drill.faulted", row.id, "a volume with a good replica", "one that is faulted: left out",
-                       "restore it: run disaster-recovery")  # fmt: skip
+        yield warning("drill.faulted", row.id, "a volume with a good replica", "one that is faulted: left out",
+                      "restore it: run disaster-recovery")  # fmt: skip
+    if volume.encrypted:
+        yield warning("drill.encrypted", row.id, "a volume that can be read", "an encrypted one: left out",
+                      "bring it back by hand once, with its passphrase")  # fmt: skip
     if volume.is_restoring:
-        return warning("drill.restoring", row.id, "a volume in use", "one that is being restored: left out",
-                       "run backup-drill again when that has ended")  # fmt: skip
+        yield warning("drill.restoring", row.id, "a volume in use", "one that is being restored: left out",
+                      "run backup-drill again when that has ended")  # fmt: skip
     if not fresh and not complete_backups(longhorn, row.volume):
-        return warning("drill.none", row.id, "a complete backup", "none: left out", "run it with fresh")
+        yield warning("drill.none", row.id, "a complete backup", "none: left out", "run it with fresh")
     if not has_room(longhorn, volume):
-        return warning("drill.room", row.id, f"room for a scratch volume of {_gib(volume.size)}", "none: left out",
-                       "free a disk, or let Longhorn over-provision more")  # fmt: skip
-    return None
+        yield warning("drill.room", row.id, f"room for a scratch volume of {_gib(volume.size)}", "none: left out",
+                      "free a disk, or let Longhorn over-provision more")  # fmt: skip
 
 
 def has_room(longhorn: LonghornFacts, volume: Volume) -> bool:
@@ -199,15 +204,10 @@ def _drill(row: Coverage, *, fresh: bool, full: bool, probe: Any, width: int) ->
 
 def _tidy(longhorn: LonghornFacts, rows: list[Coverage], due: set[str], *, fresh: bool) -> Iterator[Change]:
     """Yield the removal of what interrupted drills left, and of drills' backups that a newer one replaces."""
-    clears = {
-        value
-        for row in rows
-        if row.id in due
-        for value in (label_value(row.namespace, row.claim), row.volume, scratch_name(row.namespace, row.claim))
-    }
+    clears = {label_value(row.namespace, row.claim) for row in rows if row.id in due}
     for one in longhorn.leftovers:
-        # A drill clears away what an earlier one of the same claim left before it starts.
-        if not clears & {one.of, one.volume, one.name}:
+        # A drill begins by removing the scratch things of an earlier one of the same claim.
+        if one.kind in ("Backup", "Snapshot") or one.of not in clears:
             yield Change(system="longhorn", kind="drill-leftover", target=f"{one.kind}/{one.name}",
                          action=Action.DELETE, before={"of": one.of or one.volume}, apart=True)  # fmt: skip
     for row in rows:

@@ -49,13 +49,13 @@ def take_backup(
     _check_target(cluster, found)
     snapshot = f"{PREFIX}{secrets.token_hex(6)}"
     volume_act(cluster, volume, "snapshotCreate", {"name": snapshot, "labels": dict(labels or {})})
-    try:
-        _wait_for_snapshot(cluster, access, volume, snapshot)
-        volume_act(cluster, volume, "snapshotBackup",
-                   {"name": snapshot, "labels": dict(labels or {}), "backupMode": mode})  # fmt: skip
-        return _wait_for_backup(cluster, access, step, found, snapshot)
-    finally:
-        cluster.delete(own("snapshots", snapshot))
+    _wait_for_snapshot(cluster, access, volume, snapshot)
+    body = {"name": snapshot, "labels": dict(labels or {}), "backupMode": mode}
+    volume_act(cluster, volume, "snapshotBackup", body)
+    # After a time-out the backup may still go on, and needs its snapshot: the next run removes that.
+    done = _wait_for_backup(cluster, access, step, found, snapshot)
+    cluster.delete(own("snapshots", snapshot))
+    return done
 
 
 def _volume(cluster: Cluster, name: str) -> Volume:

@@ -61,8 +61,8 @@ def restore(cluster: Cluster, access: Access, step: Step, scratch: Scratch, back
         "metadata": {"name": scratch.name, "namespace": NAMESPACE,
                      "labels": {**scratch.labels, f"{GROUP_LABEL}labkit-drill": "enabled"}},
         "spec": {"fromBackup": backup.url, "size": str(backup.volume_size), "numberOfReplicas": 1,
-                 "frontend": "blockdev", "staleReplicaTimeout": 30, "restoreVolumeRecurringJob": "disabled",
-                 "dataEngine": "v1"},
+                 "frontend": "blockdev", "accessMode": "rwo", "dataEngine": "v1", "staleReplicaTimeout": 30,
+                 "restoreVolumeRecurringJob": "disabled"},
     })  # fmt: skip
     _wait_until_restored(cluster, access, step, scratch, max(_LEAST_SECONDS, backup.size / _BYTES_PER_SECOND))
 
