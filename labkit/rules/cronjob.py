@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ruamel.yaml.scalarstring import LiteralScalarString
@@ -118,8 +118,14 @@ def _cronjobs(folder: Folder, part: Part, *, several: bool) -> list[dict[str, An
     if job.deliver_at is not None:
         hour, minute = job.deliver_at
         times = {"schedule": f"{minute} {hour} * * *", "timeZone": job.quiet_zone or job.zone}
-        found.append(_cronjob(f"{name}-deliver", times, {}, _pod(folder, part, job.deliver_words)))
+        found.append(_cronjob(f"{name}-deliver", times, {}, _pod(folder, _messenger(part), job.deliver_words)))
     return found
+
+
+def _messenger(part: Part) -> Part:
+    """The part as it tells people: without access to the cluster, and with no secrets but their addresses."""
+    keys = tuple(one for one in part.lab.keys if one.where.startswith("messages."))
+    return replace(part, lab=replace(part.lab, keys=keys), inside=False)
 
 
 def _cronjob(name: str, times: Mapping[str, str], labels: Mapping[str, str], pod: Mapping[str, Any]) -> dict[str, Any]:
