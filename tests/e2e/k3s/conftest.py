@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from labkit.checks.etcd import cluster_is_restored, objects_are_restored, restore_can_start
 from labkit.checks.guests import guests_are_fit
 from labkit.checks.k3s import certificates_last, cluster_is_ready, door_is_shut, nodes_are_in, quorum_by_host
 from labkit.checks.maintain import host_is_maintained
 from labkit.lab import Lab, load_lab
 from labkit.plan import Plan
+from labkit.rules.etcd_restore import plan_etcd_restore
 from labkit.rules.k3s import plan_k3s
 from labkit.rules.maintain import plan_maintain
 from labkit.rules.upgrade import plan_upgrade
@@ -90,6 +92,23 @@ def maintain(lab_file: Path, *, phase: str = "both", **wants: Any) -> Plan:
     run = start("maintain-host", lab=lab_file)
     plan = run.plan(plan_maintain, run.read("proxmox", "k3s"), phase=phase, **wants)
     return carry_out(run, plan, *host_is_maintained(run.lab, phase=phase))
+
+
+def restore(lab_file: Path, *, on: str = "twin", approve: str = "", **wants: Any) -> Plan:
+    """Do what the notebook 61-restore-etcd does."""
+    run = start("restore-etcd", lab=lab_file, on=on, approve=approve, scenario="quorum-lost")
+    asked = {name: wants.get(name, "") for name in ("snapshot", "restore_as_of")}
+    more = {name: wants[name] for name in ("server", "replace") if name in wants}
+    try:
+        facts = run.read("guests", "k3s", "etcd", **asked)
+        run.verify(restore_can_start(run.lab, **asked, **more))
+        plan = run.plan(plan_etcd_restore, facts, **wants)
+        run.apply(plan, approve=approve)
+        run.verify(cluster_is_restored(run.lab), objects_are_restored())
+        run.finish()
+        return plan
+    finally:
+        run.close()
 
 
 def look(lab_file: Path, *systems: str) -> Any:
