@@ -72,14 +72,14 @@ class CertificateRow(Fact):
 
 
 class RestartRow(Fact):
-    """How often a container was restarted."""
+    """How often the containers of a pod were restarted."""
 
     name: str
-    """namespace/pod, and the container when the pod has several."""
+    """namespace/pod"""
     count: int
     """Since the pod was made."""
     recent: int | None = None
-    """Since the report of about a day ago; None when that one does not know the pod."""
+    """Since the report of about a day ago; None when there is none."""
     last: datetime | None = None
     reason: str = ""
 
@@ -153,5 +153,7 @@ class Overview(Fact):
     replicas: tuple[ReplicaRow, ...] = ()
     responses: tuple[ResponseRow, ...] = ()
     scores: tuple[ScoreRow, ...] = ()
+    pods: int = 0
+    """How many pods were looked at."""
     hosts: tuple[str, ...] = ()
     """The physical hosts, in the order of the lab file."""

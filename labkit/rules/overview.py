@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
+from labkit.cron import CronError, parse_cron
 from labkit.facts.apps import RouteFacts, RouteRow
 from labkit.facts.certificates import CertificateFacts
 from labkit.facts.coverage import Cover
@@ -13,6 +16,7 @@ from labkit.facts.flux import FluxFacts, FluxObject
 from labkit.facts.guesthealth import GuestHealth, GuestHealthFacts
 from labkit.facts.history import HistoryFacts, Point, Sample
 from labkit.facts.k3s import K3sFacts
+from labkit.facts.kubehealth import KubeHealth
 from labkit.facts.longhorn import LonghornFacts, Replica, Volume
 from labkit.facts.nas import NasFacts
 from labkit.facts.overview import (
@@ -23,17 +27,21 @@ from labkit.facts.overview import (
     Overview,
     ReplicaRow,
     ResponseRow,
+    RestartRow,
     ScoreRow,
 )
 from labkit.facts.pvehealth import PveHealth
 from labkit.facts.trends import find_span, find_trend, since
 from labkit.lab import Lab
-from labkit.rules.coverage import coverage
+from labkit.rules.coverage import coverage, jobs_of
 
 _PVE_RENEWS = timedelta(days=14)
 """How long before its end a Proxmox host renews the certificate that its own CA has issued."""
 _QUIET_SOURCES = ("HelmRepository", "HelmChart", "OCIRepository")
-_DAY = timedelta(days=1)
+_SCHEDULE = timedelta(days=70)
+"""How far back a schedule is looked at: two turns of a monthly one."""
+_DAY = timedelta(hours=20)
+"""Daily reports are not a full day apart to the second."""
 _ON_TIME = (Cover.ON_TIME, Cover.NEW)
 
 
@@ -45,6 +53,8 @@ def make_overview(lab: Lab, facts: Mapping[str, Any]) -> Overview:
         capacity=tuple(_capacity(seen)),
         backups=tuple(_backups(seen.longhorn)),
         certificates=tuple(sorted(_certificates(seen), key=lambda row: row.expires)),
+        restarts=tuple(_restarts(seen.kubernetes)),
+        pods=len(seen.kubernetes.pods) if seen.kubernetes else 0,
         flux=tuple(_flux(seen.flux)),
         replicas=tuple(_replicas(seen.longhorn, hosts)),
         responses=tuple(_response(row) for row in seen.routes.routes) if seen.routes else (),
@@ -65,6 +75,7 @@ class _Seen:
         self.nas = self._of(NasFacts)
         self.guests = self._of(GuestHealthFacts)
         self.certificates = self._of(CertificateFacts)
+        self.kubernetes = self._of(KubeHealth)
 
     def _of(self, kind: type[Any]) -> Any:
         return next((facts for facts in self._facts if isinstance(facts, kind)), None)
@@ -98,15 +109,28 @@ def _capacity(seen: _Seen) -> Iterator[CapacityRow]:
 
 
 def _backups(longhorn: LonghornFacts | None) -> Iterator[BackupRow]:
-    for row in coverage(longhorn) if longhorn else ():
-        if row.cover is not Cover.ELSEWHERE:
-            yield BackupRow(
-                volume=row.id,
-                last=row.last_at,
-                every_hours=None if row.allowed is None else row.allowed / 3600,
-                copies=row.backups,
-                problem="" if row.cover in _ON_TIME else row.cover.value,
-            )
+    if longhorn is None:
+        return
+    for row in coverage(longhorn):
+        volume = longhorn.volume(row.volume)
+        if volume is not None:
+            yield BackupRow(volume=row.id, last=row.last_at, copies=row.backups, every_hours=_turn(longhorn, volume),
+                            problem="" if row.cover in _ON_TIME else row.cover.value)  # fmt: skip
+
+
+def _turn(longhorn: LonghornFacts, volume: Volume) -> float | None:
+    """Return the longest time between two backups that a volume's schedule leaves, in hours."""
+    fires = {fire for job in jobs_of(longhorn, volume) for fire in _fires(job.cron, longhorn.read_at)}
+    gaps = [(later - earlier).total_seconds() / 3600 for earlier, later in pairwise(sorted(fires))]
+    return max(gaps, default=None)
+
+
+@lru_cache(maxsize=32)
+def _fires(cron: str, now: datetime) -> tuple[datetime, ...]:
+    try:
+        return tuple(parse_cron(cron).fires(now - _SCHEDULE, now))
+    except CronError:
+        return ()
 
 
 def _certificates(seen: _Seen) -> Iterator[CertificateRow]:
@@ -132,6 +156,11 @@ def _k3s_certificates(seen: _Seen) -> Iterator[CertificateRow]:
     for guest in guests.guests if guests else ():
         if first := _first_to_end(guest):
             yield CertificateRow(name=f"k3s on {guest.name}", kind="k3s", expires=first)
+    kube: KubeHealth | None = seen.kubernetes
+    for one in kube.serving if kube else ():
+        yield CertificateRow(name=f"API on {one.server}", kind="k3s", expires=one.expires)
+    if kube is not None and kube.kubeconfig_expires is not None:
+        yield CertificateRow(name="kubeconfig here", kind="kubeconfig", expires=kube.kubeconfig_expires)
     k3s: K3sFacts | None = seen.k3s
     if k3s is not None and k3s.expires is not None:
         yield CertificateRow(name="administrator of the cluster", kind="k3s", expires=k3s.expires)
@@ -155,6 +184,13 @@ def _ingress_certificates(seen: _Seen) -> Iterator[CertificateRow]:
     for row in routes.routes if routes else ():
         if row.expires is not None and row.expires not in told:
             yield CertificateRow(name=row.host, kind="ingress", expires=row.expires)
+
+
+def _restarts(kubernetes: KubeHealth | None) -> Iterator[RestartRow]:
+    for pod in kubernetes.pods if kubernetes else ():
+        if pod.restarts:
+            yield RestartRow(name=f"{pod.namespace}/{pod.name}", count=pod.restarts, last=pod.restarted,
+                             reason=pod.message or pod.status)  # fmt: skip
 
 
 def _flux(flux: FluxFacts | None) -> Iterator[FluxRow]:
@@ -223,7 +259,7 @@ def add_trends(overview: Overview, history: HistoryFacts, now: datetime) -> Over
     return overview.model_copy(update={
         "capacity": tuple(_with_trend(row, history, now) for row in overview.capacity),
         "restarts": tuple(
-            row.model_copy(update={"recent": _more(row.count, since(history.points("restarts", row.name), now, _DAY))})
+            row.model_copy(update={"recent": _more(row.count, _yesterday(row.name, history, now))})
             for row in overview.restarts
         ),
         "responses": tuple(_with_span(row, history, now) for row in overview.responses),
@@ -239,8 +275,15 @@ def _with_trend(row: CapacityRow, history: HistoryFacts, now: datetime) -> Capac
     return row.model_copy(update={"per_day": trend.per_day, "days_left": trend.days_left})
 
 
+def _yesterday(name: str, history: HistoryFacts, now: datetime) -> float | None:
+    """Return a pod's restarts of about a day ago: 0 when a report of then does not name it."""
+    if not any(_DAY <= now - one.at <= 2 * _DAY for one in history.reports):
+        return None
+    return since(history.points("restarts", name), now, _DAY) or 0.0
+
+
 def _more(count: int, before: float | None) -> int | None:
-    """How many more there are than before; a pod that was made anew has counted from 0."""
+    """Return how many more there are than before; a pod that was made anew has counted from 0."""
     return None if before is None else count if count < before else count - int(before)
 
 

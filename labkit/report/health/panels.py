@@ -176,16 +176,17 @@ def _certificates(overview: Overview, now: datetime) -> Panel | None:
 
 def _restarts(overview: Overview, now: datetime) -> Panel | None:
     restarted = [row for row in overview.restarts if row.count]
-    if not overview.restarts:
+    if not overview.pods:
         return None
     if not restarted:
-        return Panel("restarts", "Restarts", "No container was restarted.")
+        return Panel("restarts", "Restarts", f"No container of {counted(overview.pods, 'pod')} was ever restarted.")
     rows, left = _cut(restarted, restart_light, lambda row: (-(row.recent or 0), -row.count))
     known = any(row.recent is not None for row in restarted)
-    calm = "None restarted since yesterday." if known else f"{counted(len(restarted), 'container')} restarted, ever."
+    calm = f"{len(restarted)} of {counted(overview.pods, 'pod')} had restarts"
+    calm += ", none since yesterday." if known else "; whether lately, the next report will tell."
     return Panel(
         "restarts", "Restarts", _says(_worse(rows, restart_light), lambda row: row.name, "Since yesterday", calm),
-        ("container", "restarts", "why"),
+        ("pod", "restarts", "state"),
         tuple(Row(restart_light(row), (row.name, restart_words(row, now), row.reason)) for row in rows),
         Plot("restarts", "How often containers restarted", lambda p: draw_restarts(rows, p, now)), left,
     )  # fmt: skip

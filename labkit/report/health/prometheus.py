@@ -80,9 +80,9 @@ def _of_overview(lab: str, overview: Overview) -> Iterator[Metric]:
     ends = Metric("labkit_certificate_expiry_timestamp_seconds", "When a certificate ends.")
     for certificate in overview.certificates:
         ends.add(_seconds(certificate.expires), lab=lab, certificate=certificate.name)
-    restarts = Metric("labkit_container_restarts", "Restarts of a container since its pod was made.")
-    for container in overview.restarts:
-        restarts.add(container.count, lab=lab, container=container.name)
+    restarts = Metric("labkit_pod_restarts", "Restarts of the containers of a pod since it was made.")
+    for pod in overview.restarts:
+        restarts.add(pod.count, lab=lab, pod=pod.name)
     answers = Metric("labkit_route_response_seconds", "How long a route took to answer.")
     for route in overview.responses:
         if not route.problem:

@@ -34,6 +34,7 @@ DAY = timedelta(days=1)
 ROOT = "Kustomization/flux-system/flux-system"
 OVERVIEW = Overview(
     hosts=("hades", "atlas", "venus"),
+    pods=60,
     capacity=(
         CapacityRow(name="hades/local-lvm", kind="Proxmox storage", used=312 * GIB, total=572 * GIB, per_day=2.0 * GIB,
                     days_left=130),

@@ -76,7 +76,7 @@ def test_prometheus_text_says_what_the_report_says() -> None:
     assert value(samples, "labkit_health_system_read", system="nas") == 0
     assert value(samples, "labkit_storage_full_days", storage="venus/local-lvm") == 4.2
     assert value(samples, "labkit_backup_last_timestamp_seconds", volume="media/cache") == 0
-    assert value(samples, "labkit_container_restarts", container="media/karakeep-0") == 17
+    assert value(samples, "labkit_pod_restarts", pod="media/karakeep-0") == 17
     assert value(samples, "labkit_route_response_seconds", route="auth.efym.net") == 0.045
     assert not [key for key in samples if ("route", "media.efym.net") in key[1]]
     ends = value(samples, "labkit_certificate_expiry_timestamp_seconds", certificate="auth.efym.net")
