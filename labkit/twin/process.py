@@ -79,6 +79,9 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
     storage = Storage(world, k3s, nas.exports)
     disaster = Disaster(world, person, k3s, gitops, storage)
     person.actions |= storage.actions | disaster.actions | Loss(k3s).actions | condition_actions(guests, k3s, nas)
+    ailments = Ailments(world, person.actions, k3s, gitops)
+    person.actions |= ailments.actions
+    running = Running(world, person, k3s, gitops, storage, ailments)
     control = Control(world, person, stopped)
     world.endpoints.reserve(*(f"{machine.address}:22" for machine in world.lab.machines))
     k3s.reserve()
@@ -90,23 +93,21 @@ async def _live(world: World, stopped: asyncio.Event) -> None:
         await proxmox.start()
         await nas.start()
         await gitops.start()
-        await _set_the_scene(world.options.scenario, k3s, gitops, disaster)
+        await _set_the_scene(world.options.scenario, k3s, gitops, disaster, running)
+        await ailments.follow()
         _tell(world, await control.start(), {"exports": nas.exports.view(), "unreadable": gitops.unreadable})
         await asyncio.gather(stopped.wait(), asyncio.to_thread(import_module, _SSH))
     finally:
         (state / TWIN).unlink(missing_ok=True)
-        await control.stop()
-        await inbox.stop()
-        await guests.stop()
-        await k3s.stop()
-        await gitops.stop()
-        await nas.stop()
-        await proxmox.stop()
+        for part in (control, inbox, guests, k3s, gitops, nas, proxmox):
+            await part.stop()
 
 
-async def _set_the_scene(scenario: str, k3s: K3s, gitops: GitOps, disaster: Disaster) -> None:
+async def _set_the_scene(scenario: str, k3s: K3s, gitops: GitOps, disaster: Disaster, running: Running) -> None:
     if scenario == "disaster":
         await disaster.begin()
+    if scenario in {"running", "ailing"}:
+        await running.begin(ailing=scenario == "ailing")
     if scenario in {"k3s", "k3s-behind", "flux"}:
         from labkit.twin.k3s.scenario import build, minor_before  # noqa: PLC0415
 
@@ -117,6 +118,7 @@ async def _set_the_scene(scenario: str, k3s: K3s, gitops: GitOps, disaster: Disa
 
         await Loss(k3s).begin()
     if scenario == "flux" and k3s.cluster is not None:
+        _log.info("the cluster is up")
         await gitops.bring_up(k3s.cluster.api)
 
 
