@@ -220,6 +220,8 @@ class RepositoryFacts:
     decryptions: tuple[Decryption, ...] = ()
     key_recipients: tuple[str, ...] = ()
     """The public halves of the age key that was given."""
+    ignored: frozenset[str] = frozenset()
+    """The files that Flux leaves out: by .sourceignore, by `spec.ignore`, or by itself."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """How many files were read, parsed, built, for the summary."""
 

@@ -71,6 +71,74 @@ def ids(facts: RepositoryFacts) -> list[tuple[str, str, int]]:
     return [(f.id, f.file, f.line) for f in check_repository(facts)]
 
 
+def ignoring(text: str) -> str:
+    return SYNC.replace('lab.git"}', f'lab.git", ignore: {json.dumps(text)}}}')
+
+
+def test_what_sourceignore_leaves_out_is_not_built_at_the_root_and_below(tmp_path: Path) -> None:
+    facts = read(
+        tmp_path,
+        {
+            ".sourceignore": "# not for the cluster\n/old/\n*.draft.yaml\n",
+            "apps/a/.sourceignore": "two.yaml\n!deep/\n",
+            "apps/a/one.yaml": config("one"),
+            "apps/a/two.yaml": config("two"),
+            "apps/a/deep/two.yaml": config("deep"),
+            "apps/a/three.draft.yaml": "a: b: c\n",
+            "apps/b/two.yaml": config("other"),
+            "old/broken.yaml": "a: b: c\n",
+            "old/alert.yaml": "apiVersion: notification.toolkit.fluxcd.io/v1beta1\nkind: Alert\nmetadata: {name: a}\n",
+        },
+    )
+    assert names(facts) == ["deep", "one", "other"]
+    assert {"old/broken.yaml", "apps/a/three.draft.yaml", "apps/a/two.yaml"} <= facts.ignored
+    assert ids(facts) == []
+
+
+def test_a_kustomization_that_lists_what_is_left_out_does_not_build(tmp_path: Path) -> None:
+    files = {"apps/a/kustomization.yaml": "resources:\n  - one.yaml\n  - two.yaml\n", "apps/a/one.yaml": config("one"),
+             "apps/a/two.yaml": config("two")}  # fmt: skip
+    assert ids(read(tmp_path, files)) == []
+    found = check_repository(read(tmp_path, {".sourceignore": "two.yaml\n"}))
+    assert [(f.id, f.file, f.line) for f in found] == [("build-failed", "apps/a/kustomization.yaml", 3)]
+    assert "apps/a/two.yaml is left out by .sourceignore or spec.ignore" in found[0].why
+    assert ids(read(tmp_path, {".sourceignore": "/apps/\n"})) == [("flux-path-missing", "cluster/apps.yaml", 1)]
+
+
+def test_flux_leaves_pictures_out_by_itself_until_patterns_are_given(tmp_path: Path) -> None:
+    picture = "configMapGenerator:\n  - {name: logo, files: [logo.png]}\n"
+    files: dict[str, str | bytes] = {"apps/a/kustomization.yaml": picture, "apps/a/logo.png": b"\x89PNG"}
+    found = check_repository(read(tmp_path, files))
+    assert [f.id for f in found] == ["build-failed"]
+    assert "logo.png" in found[0].why
+    assert names(read(tmp_path, {".sourceignore": "/docs/\n"})) == ["logo-" + names(read(tmp_path, {}))[0][5:]]
+
+
+def test_spec_ignore_takes_the_place_of_the_defaults_and_goes_over_the_files(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {
+        "cluster/gotk-sync.yaml": ignoring("/*\n!/cluster\n!/apps\n/apps/b/\n"), "apps/a/one.yaml": config("one"),
+        "apps/b/two.yaml": config("two"), "apps/a/.sourceignore": "one.yaml\n", "notes/broken.yaml": "a: b: c\n",
+    }  # fmt: skip
+    facts = read_repository(write(tmp_path, {"cluster/apps.yaml": apps(), **files}))
+    assert names(facts) == ["one"]
+    assert ids(facts) == []
+    files["cluster/gotk-sync.yaml"] = ignoring("")
+    facts = read_repository(write(tmp_path, files))
+    assert names(facts) == ["two"]
+    assert ids(facts) == [("yaml-invalid", "notes/broken.yaml", 1)]
+
+
+def test_a_source_of_its_own_has_its_own_patterns(tmp_path: Path) -> None:
+    other = SYNC.partition("---")[0].replace("name: flux-system,", "name: other,").replace(
+        'lab.git"}', 'lab.git", ignore: "two.yaml"}'
+    )  # fmt: skip
+    files: dict[str, str | bytes] = {"cluster/other.yaml": other, "apps/one.yaml": config("one"),
+                                     "apps/two.yaml": config("two")}  # fmt: skip
+    facts = read(tmp_path, files, sourceRef={"kind": "GitRepository", "name": "other"})
+    assert names(facts) == ["one"]
+    assert "apps/two.yaml" not in facts.ignored
+
+
 def test_a_generated_kustomization_takes_every_manifest_and_folders_with_their_own(tmp_path: Path) -> None:
     facts = read(
         tmp_path,

@@ -65,7 +65,8 @@ def find_broken_files(question: Question) -> Iterator[Hit]:
     told = {problem.file for cluster in facts.clusters for build in cluster.builds for problem in build.problems}
     for file in facts.files:
         trouble = file.trouble or next(iter(file.repeated), None)
-        if trouble and not file.is_template and not file.is_sample and file.path not in told:
+        unseen = file.is_template or file.is_sample or file.path in facts.ignored
+        if trouble and not unseen and file.path not in told:
             yield (
                 file.path,
                 trouble.line,

@@ -72,8 +72,10 @@ def parse_flux(text: str) -> Minor | None:
 
 
 def _objects(question: Question) -> Iterator[Resource]:
-    for file in question.facts.files:
-        if not file.is_template and (not file.is_sample or file.path in question.facts.applied_files):
+    facts = question.facts
+    for file in facts.files:
+        unseen = file.is_template or file.path in facts.ignored
+        if not unseen and (not file.is_sample or file.path in facts.applied_files):
             yield from file.resources()
 
 

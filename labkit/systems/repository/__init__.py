@@ -7,12 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from labkit.facts.repository import RepositoryFacts
-from labkit.systems.repository.assemble import Assembler
+from labkit.systems.repository.artifact import Artifacts
 from labkit.systems.repository.clusters import build_clusters
 from labkit.systems.repository.decrypt import public_keys, try_decryption
 from labkit.systems.repository.files import list_files, read_creation_rules, read_files
-from labkit.systems.repository.kustomize import Kustomize
-from labkit.systems.repository.layout import Layout
 
 __all__ = ["read_repository"]
 
@@ -31,10 +29,12 @@ def read_repository(folder: Path, *, age_keys: Sequence[str] = (), width: int = 
     recipients = tuple(recipient for text in age_keys for recipient in public_keys(text))
     paths = list_files(folder)
     files = read_files(folder, paths)
-    layout = Layout(paths, {file.path: file for file in files})
     with ThreadPoolExecutor(width) as pool:
-        kustomize = Kustomize(folder, layout, pool)
-        clusters = build_clusters(layout, kustomize, Assembler(layout, str(folder.resolve())))
+        artifacts = Artifacts(folder, paths, {file.path: file for file in files}, pool)
+        try:
+            clusters = build_clusters(artifacts, files)
+        finally:
+            artifacts.close()
         decryptions = try_decryption(folder, files, "\n".join(age_keys), pool) if age_keys else ()
     return RepositoryFacts(
         root=str(folder),
@@ -43,6 +43,7 @@ def read_repository(folder: Path, *, age_keys: Sequence[str] = (), width: int = 
         sops_rules=read_creation_rules(folder),
         decryptions=decryptions,
         key_recipients=recipients,
+        ignored=artifacts.ignored,
         counts={"files": len(paths), "manifests": len(files), "builds": sum(len(c.builds) for c in clusters),
-                "kustomize calls": kustomize.calls, "objects": sum(len(c.resources) for c in clusters)},
+                "kustomize calls": artifacts.calls, "objects": sum(len(c.resources) for c in clusters)},
     )  # fmt: skip

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from labkit.facts.manifests import dig, maps, texts
-from labkit.facts.repository import FLUX_GROUP, Build, BuildProblem, Cluster, Resource
-from labkit.systems.repository.assemble import Assembler
-from labkit.systems.repository.kustomize import Kustomize, Wish
+from labkit.facts.repository import FLUX_GROUP, Build, BuildProblem, Cluster, Resource, SourceFile
+from labkit.systems.repository.artifact import Artifact, Artifacts
+from labkit.systems.repository.kustomize import Wish
 from labkit.systems.repository.layout import Layout
 
 _MOST_ROUNDS = 30
@@ -119,18 +119,35 @@ class _Growing:
     seen: set[tuple[str, str]] = field(default_factory=set)
 
 
-def build_clusters(layout: Layout, kustomize: Kustomize, assembler: Assembler) -> tuple[Cluster, ...]:
+def build_clusters(artifacts: Artifacts, files: Iterable[SourceFile]) -> tuple[Cluster, ...]:
     """Follow all entries side by side, round by round: what one round builds names the next Kustomizations."""
-    growing = [_Growing(entry, waiting=list(entry.first)) for entry in find_entries(layout)]
+    written = _sources(resource for file in files if not file.is_template for resource in file.resources())
+    growing = [_Growing(entry, waiting=list(entry.first)) for entry in find_entries(artifacts.of(None).layout)]
     for _ in range(_MOST_ROUNDS):
         work = [(one, source) for one in growing for source in _fresh(one)]
         if not work:
             break
-        built = _build_round(layout, kustomize, assembler, work)
-        for (one, _), build in zip(work, built, strict=True):
-            one.builds.append(build)
-            one.waiting += [resource for resource in build.resources if is_flux_kustomization(resource)]
+        views: dict[str | None, list[tuple[_Growing, Resource]]] = {}
+        for one, source in work:
+            views.setdefault(_ignore_of(one, source, written), []).append((one, source))
+        for spec, some in views.items():
+            for (one, _), build in zip(some, _build_round(artifacts.of(spec), some), strict=True):
+                one.builds.append(build)
+                one.waiting += [resource for resource in build.resources if is_flux_kustomization(resource)]
     return tuple(Cluster(one.entry.name, tuple(one.builds), one.entry.sources) for one in growing)
+
+
+def _sources(resources: Iterable[Resource]) -> dict[tuple[str, str, str], Resource]:
+    return {(one.kind, one.namespace, one.name): one for one in resources if one.kind == "GitRepository"}
+
+
+def _ignore_of(one: _Growing, source: Resource, written: Mapping[tuple[str, str, str], Resource]) -> str | None:
+    """Return `spec.ignore` of the GitRepository that a Kustomization builds from: as applied, else as it is written."""
+    wanted = source_of(source)
+    applied = _sources(resource for build in one.builds for resource in build.resources)
+    found = applied.get(wanted) or written.get(wanted)
+    spec = found.get("spec", "ignore") if found is not None else None
+    return spec if isinstance(spec, str) else None
 
 
 def _fresh(one: _Growing) -> list[Resource]:
@@ -144,9 +161,8 @@ def _fresh(one: _Growing) -> list[Resource]:
     return list(fresh.values())
 
 
-def _build_round(
-    layout: Layout, kustomize: Kustomize, assembler: Assembler, work: Sequence[tuple[_Growing, Resource]]
-) -> list[Build]:
+def _build_round(artifact: Artifact, work: Sequence[tuple[_Growing, Resource]]) -> list[Build]:
+    layout = artifact.layout
     local = [_is_local(one, source) and layout.has_folder(folder_of(source)) for one, source in work]
     remote = {
         folder: layout.is_remote(folder)
@@ -154,11 +170,11 @@ def _build_round(
     }
     wanted = [here and not remote[folder_of(source)] for (_, source), here in zip(work, local, strict=True)]
     wishes = [wish_of(layout, source) for (_, source), want in zip(work, wanted, strict=True) if want]
-    made = iter(kustomize.build(wishes))
+    made = iter(artifact.kustomize.build(wishes))
     builds = []
     for (one, source), want in zip(work, wanted, strict=True):
         if want:
-            builds.append(assembler.assemble(source, folder_of(source), next(made)))
+            builds.append(artifact.assembler.assemble(source, folder_of(source), next(made)))
         else:
             builds.append(_unbuilt(layout, one, source, remote.get(folder_of(source))))
     return builds
@@ -170,7 +186,9 @@ def _unbuilt(layout: Layout, one: _Growing, source: Resource, remote: str | None
         return Build(source, folder, is_foreign=True, is_complete=False)
     line = source.line_at("spec", "path")
     if remote is None:
-        problem = BuildProblem(source.file, line, f"the path ./{folder} does not exist in this repository", "path")
+        left_out = layout.is_ignored(folder)
+        why = "is left out by .sourceignore or spec.ignore" if left_out else "does not exist in this repository"
+        problem = BuildProblem(source.file, line, f"the path ./{folder} {why}", "path")
     else:
         file = layout.kustomization(folder) or source.file
         problem = BuildProblem(file, 1, f"it fetches {remote}, which is not here", "remote")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from labkit.errors import InputError, LabError, Mistake
 from labkit.facts.manifests import Trouble, dig, line_at, maps, parse_manifests, texts
@@ -161,14 +161,3 @@ def _rule(rule: dict[str, object]) -> CreationRule:
         encrypted_regex=str(rule.get("encrypted_regex") or ""),
         others=others,
     )
-
-
-def is_plain_path(path: str) -> bool:
-    """Tell whether source-controller puts a file into its artifact by default."""
-    parts = PurePosixPath(path).parts
-    if parts[0] in {".github", ".circleci"}:
-        return False
-    return parts[-1] not in {
-        SOPS_CONFIG, ".travis.yml", ".gitlab-ci.yml", "appveyor.yml", ".drone.yml", "cloudbuild.yaml",
-        "codeship-services.yml", "codeship-steps.yml", ".goreleaser.yml", ".flux.yaml",
-    }  # fmt: skip

@@ -10,7 +10,6 @@ from typing import Any
 
 from labkit.facts.manifests import maps, texts
 from labkit.facts.repository import SourceFile
-from labkit.systems.repository.files import is_plain_path
 
 _NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _PLAIN = {"apiVersion", "kind", "metadata", "resources"}
@@ -18,10 +17,19 @@ _REMOTE = re.compile(r"^[a-z+]+://|^git@|^(www\.)?(github|gitlab|bitbucket)\.[a-
 
 
 class Layout:
-    """The files of a repository by folder; folders are written without a slash at the end, the root is empty."""
+    """The files of a repository by folder; folders are written without a slash at the end, the root is empty.
 
-    def __init__(self, paths: Iterable[str], files: Mapping[str, SourceFile]) -> None:
+    Args:
+        paths: the files that Flux sees.
+        files: those of them that were parsed, by path.
+        ignored: the files that Flux leaves out.
+    """
+
+    def __init__(
+        self, paths: Iterable[str], files: Mapping[str, SourceFile], ignored: frozenset[str] = frozenset()
+    ) -> None:
         self.files = files
+        self.ignored = ignored
         self._paths = sorted(paths)
         self._known = set(self._paths)
         self._folders = {""}
@@ -38,6 +46,12 @@ class Layout:
     def has_file(self, path: str) -> bool:
         """Tell whether a file exists."""
         return path in self._known
+
+    def is_ignored(self, path: str) -> bool:
+        """Tell whether a file, or everything in a folder, is there and left out by Flux."""
+        if self.has_file(path) or self.has_folder(path):
+            return False
+        return path in self.ignored or any(one.startswith(f"{path}/") for one in self.ignored)
 
     def kustomization(self, folder: str) -> str | None:
         """Return the path of a folder's kustomization."""
@@ -68,8 +82,7 @@ class Layout:
             return (folder,)
         found: dict[str, None] = {}
         for path in self.manifests(folder):
-            if is_plain_path(path):
-                found[self._owner(path, folder)] = None
+            found[self._owner(path, folder)] = None
         return tuple(found)
 
     def _owner(self, path: str, folder: str) -> str:

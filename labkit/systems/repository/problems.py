@@ -35,7 +35,8 @@ def locate(layout: Layout, root: str, entry: str, message: str) -> BuildProblem:
     folder, last = _follow(layout, entry, said)
     if _GONE.search(said) and last and not layout.has_file(last) and not layout.has_folder(last):
         where, line = _listed_at(layout, folder, last)
-        return BuildProblem(where, line, f"{last} does not exist, and a kustomization lists it")
+        why = "is left out by .sourceignore or spec.ignore" if layout.is_ignored(last) else "does not exist"
+        return BuildProblem(where, line, f"{last} {why}, and a kustomization lists it")
     file = last if last and layout.has_file(last) else layout.kustomization(folder) or entry
     if (broken := _broken(layout, entry if not layout.has_file(entry) else file, file)) is not None:
         return broken

@@ -6,14 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from labkit.sourceignore import SourceIgnore, ignore_folders
 from labkit.twin.git.client import git
-
-_ALWAYS = (".git/", ".gitignore", ".gitmodules", ".gitattributes")
-_DEFAULT = (
-    "*.jpg", "*.jpeg", "*.gif", "*.png", "*.wmv", "*.flv", "*.tar.gz", "*.zip", ".github/", ".circleci/",
-    ".travis.yml", ".gitlab-ci.yml", "appveyor.yml", ".drone.yml", "cloudbuild.yaml", "codeship-services.yml",
-    "codeship-steps.yml", "**/.goreleaser.yml", "**/.sops.yaml", "**/.flux.yaml",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,7 +26,7 @@ def check_out(mirror: Path, commit: str, folder: Path, ignore: str | None) -> Fi
         mirror: the bare repository that has the commit.
         commit: its full id.
         folder: where the files go.
-        ignore: patterns in place of those that Flux leaves out by itself.
+        ignore: `spec.ignore` of the source.
     """
     folder.mkdir(parents=True)
     here = ["--git-dir", str(mirror)]
@@ -40,22 +34,17 @@ def check_out(mirror: Path, commit: str, folder: Path, ignore: str | None) -> Fi
     git([*here, "read-tree", commit], index)
     git([*here, "--work-tree", str(folder), "-C", str(folder), "checkout-index", "--all"], index)
     folder.with_suffix(".index").unlink()
-    for name in _ignored(mirror, folder, ignore):
+    for name in _ignored(folder, ignore):
         (folder / name).unlink()
     return _measured(folder)
 
 
-def _ignored(mirror: Path, folder: Path, ignore: str | None) -> list[str]:
-    lines = [*_ALWAYS, *(_DEFAULT if ignore is None else ignore.splitlines())]
-    own = folder / ".sourceignore"
-    if own.is_file():
-        lines += own.read_text(encoding="utf-8", errors="replace").splitlines()
-    patterns, none = folder.with_suffix(".ignore"), {"GIT_INDEX_FILE": str(folder.with_suffix(".none"))}
-    patterns.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    options = ["--others", "--ignored", "-z", f"--exclude-from={patterns}"]
-    found = git(["--git-dir", mirror, "--work-tree", folder, "-C", folder, "ls-files", *options], none)
-    patterns.unlink()
-    return [name for name in found.split("\0") if name]
+def _ignored(folder: Path, spec: str | None) -> list[str]:
+    paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
+    own = [(where, folder / path) for where, path in ignore_folders(paths)]
+    files = {where: file.read_text("utf-8", "replace") for where, file in own if file.is_file()}
+    ignore = SourceIgnore(files, spec)
+    return [path for path in paths if ignore.excludes(path)]
 
 
 def _measured(folder: Path) -> Files:
