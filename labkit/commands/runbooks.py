@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from labkit.runbooks.loss import Loss
 
 LAB = Path("parameters/lab.yaml")
+_WIDE = 140
 
 
 def mount(app: typer.Typer) -> None:
@@ -246,13 +247,15 @@ def _show_loss(loss: Loss) -> None:
     from rich.table import Table
 
     table = Table(title="Everything was lost, and came back", box=None, pad_edge=False, header_style="dim")
-    for head in ("", "Claim", "Backup as of", "sha256 before", "sha256 after", "Writes lost", ""):
+    for head in ("", "Claim", "Backup as of", "sha256 before", "and after", "Writes lost", ""):
         table.add_column(head, justify="right" if head == "Writes lost" else "left")
     for row in loss.rows:
         mark = "[green]ok[/]" if row.ok else "[red]FAIL[/]"
         remark = row.remark.replace("[", "\\[")
         table.add_row(mark, row.claim, row.taken, row.before[:12], row.after[:12], str(row.lost), remark)
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDE)
     console.print(table)
     for note in loss.notes:
         console.print(note, markup=False)

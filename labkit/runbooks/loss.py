@@ -49,8 +49,6 @@ class VolumeRow:
         words = [self.problem] if self.problem else []
         if self.passed_over:
             words.append(f"{counted(self.passed_over, 'newer backup')} passed over")
-        if self.lost:
-            words.append(f"{counted(self.lost, 'write')} after the backup lost")
         return "; ".join(words)
 
 

@@ -23,8 +23,7 @@ from labkit.runbooks.loss import Loss, compare
 from labkit.runbooks.page import rehearsal_page
 
 Told = Callable[[str], Listen | None]
-_DRILL, _RECOVERY = "backup-drill", "disaster-recovery"
-_NEEDED = {_DRILL, _RECOVERY}
+_RECOVERY = "disaster-recovery"
 
 
 @dataclass
@@ -74,8 +73,9 @@ def rehearse(
 ) -> Rehearsal:
     """Run all runbooks in the order of their numbers on one new twin of a lab; stop after the first that fails.
 
-    In the end everything is lost: the apps write, their volumes are backed up, the apps write on, then all machines
-    go with their disks, disaster-recovery brings the lab back, and what is there is held against what was backed up.
+    In the end everything is lost: the apps write, the nightly jobs back their volumes up, the apps write on, then all
+    machines go with their disks, disaster-recovery brings the lab back, and what is there is held against what was
+    backed up.
     A runbook takes its parameters from `<its name>.yaml` beside the lab file, when there is one.
 
     Args:
@@ -99,7 +99,7 @@ def rehearse(
         folder = new_run_folder("rehearsal", near=lab_file)
         row = _Row(Rehearsal(lab.name, folder), lab_file, twin, tell, exporter)
         rehearsal = row.rehearsal
-        if all(row.run(name) for name in list_notebooks()) and _NEEDED.issubset(list_notebooks()):
+        if all(row.run(name) for name in list_notebooks()) and _RECOVERY in list_notebooks():
             rehearsal.loss = row.lose_everything(late, kill)
         for page in row.pages:
             page.result()
@@ -128,19 +128,18 @@ class _Row:
         return is_rehearsed(ending)
 
     def lose_everything(self, faults: Sequence[str], kill: int) -> Loss:
-        """Have data written, backed up, and written on; destroy everything; recover; compare."""
+        """Have data written, backed up by the nightly jobs, and written on; destroy everything; recover; compare."""
         ask_twin(self.twin, "data", what="write")
+        ask_twin(self.twin, "night")
+        ask_twin(self.twin, "data", what="write")
+        past = ask_twin(self.twin, "destroy")
+        for name in faults:
+            ask_twin(self.twin, "fault", name=name)
         notes = [f"fault {name}" for name in faults]
-        if self.run(_DRILL, f"{_DRILL} (again)"):
-            ask_twin(self.twin, "data", what="write")
-            past = ask_twin(self.twin, "destroy")
-            for name in faults:
-                ask_twin(self.twin, "fault", name=name)
-            if kill:
-                notes.append(self._killed(kill))
-            self.run(_RECOVERY, f"{_RECOVERY} (everything lost)", **self._all())
-            return Loss(compare(past, ask_twin(self.twin, "data", what="read")), tuple(notes))
-        return Loss(notes=tuple(notes))
+        if kill:
+            notes.append(self._killed(kill))
+        self.run(_RECOVERY, f"{_RECOVERY} (everything lost)", **self._all())
+        return Loss(compare(past, ask_twin(self.twin, "data", what="read")), tuple(notes))
 
     def _all(self) -> dict[str, str]:
         return {"scope": "lab", "confirm": self.rehearsal.lab}

@@ -108,6 +108,10 @@ class TwinHandle:
         """Have every running app write more to its volume; return the same as `data`."""
         return dict(self.ask("data", what="write"))
 
+    def night(self) -> dict[str, dict[str, Any]]:
+        """Have every recurring job that makes backups run once; return the same as `data`."""
+        return dict(self.ask("night"))
+
     def destroy(self) -> dict[str, Any]:
         """Have all machines lost with their disks and the cluster; return the same as `past`."""
         return dict(self.ask("destroy"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,20 +23,21 @@ _BLOCK = 2 * MIB
 
 @dataclass(frozen=True)
 class Former:
-    """A lab as it was: its claims, and the moment of its end."""
+    """A lab as it was: its claims, the moment of its end, and when each claim was backed up before it."""
 
     claims: tuple[Object, ...]
     seed: Seed
     end: datetime
+    moments: Callable[[Object, datetime], list[datetime]] = lambda _claim, end: nights(end)
 
     def leave(self, store: BackupStore, past: Past) -> None:
-        """Write a backup for each of the last nights, with data written before each and after the last."""
+        """Write a backup for each of the last moments, with data written before each and after the last."""
         lost = {}
         for claim in self.claims:
             volume = self.volume_of(claim)
             instance = self.seed.uuid("app", volume)
             files: Mapping[str, bytes] = first_tree(self.seed, instance, _size(claim), **_told(claim))
-            for number, taken in enumerate(nights(self.end)):
+            for number, taken in enumerate(self.moments(claim, self.end)):
                 files = written_on(self.seed, files)
                 name = f"backup-{self.seed.hex('backup', volume, number, length=16)}"
                 self._back_up(store, claim, name, taken, files)

@@ -28,7 +28,7 @@ from labkit.twin.longhorn.names import (
 _CRON, _RUN = "cronjobs.batch", "jobs.batch"
 _JOB_LABEL = "recurring-job.longhorn.io"
 _PATIENCE = 600
-_BACKUP_TASKS = ("backup", "backup-force-create")
+BACKUP_TASKS = ("backup", "backup-force-create")
 
 
 class RecurringJobs(Controller):
@@ -129,7 +129,7 @@ class RecurringJobs(Controller):
         snapshot = f"{name_of(job)[:8]}-{self.hub.seed.uuid('snapshot', name, self.hub.chance('job snapshot', name))}"
         self.actions.snapshot(name, snapshot, labels)
         await self._until_snapshot(snapshot)
-        if task in _BACKUP_TASKS:
+        if task in BACKUP_TASKS:
             info = json.dumps(job_info(self.hub, volume), separators=(",", ":"))
             backup = self.actions.backup(name, snapshot, {**labels, JOB_INFO: info})
             await self._until_backup(backup)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.twin.controllers import Controller
 from labkit.twin.controllers.kubelet import Gate
+from labkit.twin.controllers.objects import spec_of
 from labkit.twin.longhorn.backups import flip_newest
 from labkit.twin.longhorn.csi import LonghornProvisioner, closed_gate
 from labkit.twin.longhorn.hub import Hub
-from labkit.twin.longhorn.names import DRIVER
+from labkit.twin.longhorn.names import DRIVER, JOBS
 from labkit.twin.longhorn.past import Past
+from labkit.twin.longhorn.recurring import BACKUP_TASKS, RecurringJobs
 from labkit.twin.longhorn.store import BackupStore
 from labkit.twin.longhorn.system import Longhorn
 from labkit.twin.nas.exports import Exports
@@ -45,7 +47,7 @@ class Storage:
     """Have Longhorn in each cluster of a twin.
 
     Attributes:
-        actions: for the control server: `data` (`what`: `read` or `write`).
+        actions: for the control server: `data` (`what`: `read` or `write`), `night`.
         past: the record of what each backup holds.
         folder: where the bytes of all volumes are.
         exports: of the NAS.
@@ -58,7 +60,7 @@ class Storage:
         self.folder = world.options.state / "longhorn"
         self.past = Past()
         self._found: dict[str, Longhorn] = {}
-        self.actions = {"data": self.data}
+        self.actions = {"data": self.data, "night": self.night}
         k3s.on_cluster.append(self._meet)
         world.faults.follow(self.corrupt)
 
@@ -74,6 +76,17 @@ class Storage:
         if longhorn is None:
             return {}
         return longhorn.apps.write_all() if given.get("what") == "write" else longhorn.apps.view()
+
+    async def night(self, _given: dict[str, Any]) -> dict[str, Any]:
+        """Run every job that makes backups once, as it does at its hour; return the same as `data`."""
+        longhorn = self.longhorn
+        if longhorn is None or not longhorn.running:
+            return {}
+        jobs = RecurringJobs(longhorn.hub, longhorn.actions)
+        for job in longhorn.hub.list(JOBS):
+            if spec_of(job)["task"] in BACKUP_TASKS:
+                await jobs.perform(job)
+        return longhorn.apps.view()
 
     async def corrupt(self) -> None:
         """Carry out the fault `backup-corrupt` on the store of a lab whose Longhorn does not run."""
