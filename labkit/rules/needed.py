@@ -15,7 +15,7 @@ from labkit.facts.longhorn import LonghornFacts, Volume
 from labkit.facts.restore import KEPT, RESTORED, GitClaim, HolderFacts, WantedVolume, claim_label
 from labkit.rules.claims import git_claims, living_claims, stored_claims
 from labkit.rules.restore import restore_changes
-from labkit.rules.restore_choice import parse_moment, wanted_volumes
+from labkit.rules.restore_choice import current_volume, parse_moment, wanted_volumes
 
 SCOPES = ("lab", "apps", "volume")
 
@@ -167,7 +167,9 @@ class _Names:
         elif mark == "=":
             label = claim_label(claim.namespace, claim.name)
             living = self._longhorn.volumes if self._longhorn is not None else ()
-            mine = {one.name: one for one in living if label in (one.labels.get(KEPT), one.labels.get(RESTORED))}
+            now = current_volume(claim, self._longhorn)
+            mine = {one.name: one for one in living
+                    if one == now or label in (one.labels.get(KEPT), one.labels.get(RESTORED))}  # fmt: skip
             if source not in mine:
                 return f"a volume that was kept or restored for {claim.id}", source, _near(source, sorted(mine))
             self.uses[claim.id] = mine[source]

@@ -13,7 +13,7 @@ from labkit.rules.needed import Goal, needed_volumes, to_restore
 from labkit.run.core import Run
 from labkit.run.journal import read_journal
 from labkit.run.notices import show
-from labkit.systems.verified import verify_wanted
+from labkit.systems.verified import forget_verdicts, verify_wanted
 
 _GIB = 1 << 30
 _MUCH = 4 * _GIB
@@ -29,13 +29,14 @@ def verify_store(run: Run, facts: Mapping[str, Any], goal: Goal) -> dict[str, An
         goal: what is asked for.
 
     Returns:
-        The facts, read again where backups were verified.
+        The facts, with the store as it was read again.
 
     Raises:
         SystemDown: the store went away.
         InputError: it cannot be opened, or a name of the goal stands for nothing.
     """
-    seen = dict(facts)
+    forget_verdicts(run.access)
+    seen = {**facts, "verified": run.read("verified")}
     while True:
         claims = to_restore(seen, goal)
         wanted = [one for one in needed_volumes(seen, goal) if one.id in claims and one.backup is not None]

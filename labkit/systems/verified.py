@@ -36,6 +36,13 @@ def _with_verdict(backup: StoredBackup, place: Path) -> StoredBackup:
     return backup.model_copy(update={"verified": True, "damage": damage})
 
 
+def forget_verdicts(access: Access) -> None:
+    """Forget what earlier runs of this process have found: a store changes, and so does its NAS."""
+    with _guard:
+        for key in [key for key in _verdicts if key[0] == access.state]:
+            del _verdicts[key]
+
+
 def verify_wanted(
     lab: Lab, access: Access, wanted: Iterable[WantedVolume], *, on_block: Callable[[int], None] = lambda _: None
 ) -> None:

@@ -135,6 +135,7 @@ def apply_claim(lab: Lab, access: Access, change: Change, step: Step) -> str:
     _remove_pv(cluster, access, step, name, volume)
     for one in kept:
         _check_kept(cluster, one)
+    _retire(cluster, change.target, volume)
     _reserve(cluster, name, change.after)
     _make_claim(cluster, body)
     _wait_until_bound(cluster, access, step, change.target, name)
@@ -227,14 +228,21 @@ def _keep(
 
 
 def _mark(cluster: Cluster, volume: str, claim: str) -> None:
-    """Write on a volume which claim it was kept for, and take it out of all recurring jobs.
+    """Write on a volume which claim it is kept for, so that people, reports and the next run know what it is."""
+    if cluster.find(own("volumes", volume)) is not None:
+        cluster.patch(own("volumes", volume), {"metadata": {"labels": {KEPT: claim_label(*claim.split("/"))}}})
 
-    Its backups would else be the newest of the claim.
+
+def _retire(cluster: Cluster, claim: str, volume: str) -> None:
+    """Take what is kept for a claim out of all recurring jobs: its backups would else be the claim's newest.
+
+    Longhorn copies these labels from a claim to its volume, so this counts only when the claim has gone.
     """
-    item = cluster.find(own("volumes", volume))
-    if item is not None:
-        labels = dict.fromkeys(_jobs(item)) | {KEPT: claim_label(*claim.split("/")), _KEPT_GROUP: "enabled"}
-        cluster.patch(own("volumes", volume), {"metadata": {"labels": labels}})
+    label = claim_label(*claim.split("/"))
+    for item in cluster.items(own("volumes"), labelSelector=f"{KEPT}={label}"):
+        if item["metadata"]["name"] != volume:
+            labels = dict.fromkeys(_jobs(item)) | {_KEPT_GROUP: "enabled"}
+            cluster.patch(own("volumes", item["metadata"]["name"]), {"metadata": {"labels": labels}})
 
 
 def _jobs(item: Mapping[str, Any]) -> list[str]:
