@@ -91,6 +91,8 @@ class CronJobRow(Fact):
     schedule: str
     zone: str = ""
     suspended: bool = False
+    active: int = 0
+    """How many of its jobs run now."""
     created: datetime | None = None
     last: datetime | None = None
     """When it last started a job."""
@@ -174,7 +176,7 @@ class SnapshotRow(Fact):
 
 
 class ServingCertificate(Fact):
-    """The certificate that the API shows on one server."""
+    """The certificate that the API shows on one server, or at the lab's `virtual address`."""
 
     server: str
     expires: datetime
@@ -218,6 +220,8 @@ class KubeHealth(Fact):
 
     server: str = ""
     """The address whose API answered."""
+    created: datetime | None = None
+    """When the cluster was made."""
     unhealthy: tuple[str, ...] = ()
     """The parts that /readyz reports as failed."""
     nodes: tuple[NodeHealth, ...] = ()

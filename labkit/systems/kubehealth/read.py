@@ -118,6 +118,7 @@ def _assemble(
         *pods.parse_workloads("DaemonSet", have.table("daemonsets")),
     )
     return {
+        "created": rows.parse_creation(have.table("namespaces")),
         "unhealthy": () if "readyz" in have.unread else answers["readyz"],
         "nodes": tuple(sorted((rows.parse_node_health(one) for one in have.items("nodes")), key=lambda one: one.name)),
         "pods": details.with_details(cluster, pool, seen, wrong=details.pod_is_wrong, path=details.pod_path,

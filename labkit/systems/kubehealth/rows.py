@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 from labkit.facts.kubehealth import (
@@ -38,7 +39,8 @@ def parse_cronjob(item: Item) -> CronJobRow:
     spec, status = item.get("spec") or {}, item.get("status") or {}
     return CronJobRow(
         **named(item), schedule=str(spec.get("schedule") or ""), zone=str(spec.get("timeZone") or ""),
-        suspended=bool(spec.get("suspend")), created=moment(item["metadata"].get("creationTimestamp")),
+        suspended=bool(spec.get("suspend")), active=len(status.get("active") or ()),
+        created=moment(item["metadata"].get("creationTimestamp")),
         last=moment(status.get("lastScheduleTime")), succeeded=moment(status.get("lastSuccessfulTime")),
     )  # fmt: skip
 
@@ -118,6 +120,12 @@ def parse_broken_apis(table: Table) -> tuple[BrokenApi, ...]:
             name = str(row.metadata.get("name"))
             found.append(BrokenApi(name=name, service=table.cell(row, "service"), reason=reason))
     return tuple(found)
+
+
+def parse_creation(table: Table) -> datetime | None:
+    """Return when a cluster was made: its namespace kube-system is as old as it."""
+    found = (row.metadata for row in table.rows if row.metadata.get("name") == "kube-system")
+    return next((moment(meta.get("creationTimestamp")) for meta in found), None)
 
 
 def parse_ending(table: Table) -> tuple[EndingNamespace, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
@@ -17,14 +16,18 @@ from labkit.systems.access import Access
 from labkit.systems.kubernetes import PORT
 
 _SECONDS = 5.0
+VIRTUAL = "virtual address"
+"""What the virtual address is called among the servers; no VM can have that name."""
 
 
 def read_serving(lab: Lab, access: Access) -> tuple[ServingCertificate, ...]:
-    """Return the certificate of each server that answers."""
-    servers = lab.servers
-    with ThreadPoolExecutor(max_workers=len(servers)) as pool:
-        ends = pool.map(lambda server: _expiry(access, str(server.address)), servers)
-        pairs: Sequence[tuple[str, datetime | None]] = [(s.name, end) for s, end in zip(servers, ends, strict=True)]
+    """Return the certificate of each server that answers, and of the virtual address when the lab has one."""
+    places = {server.name: str(server.address) for server in lab.servers}
+    if lab.network.vip is not None:
+        places[VIRTUAL] = str(lab.network.vip)
+    with ThreadPoolExecutor(max_workers=len(places)) as pool:
+        ends = list(pool.map(lambda host: _expiry(access, host), places.values()))
+    pairs = zip(places, ends, strict=True)
     return tuple(ServingCertificate(server=name, expires=end) for name, end in pairs if end is not None)
 
 
