@@ -141,7 +141,7 @@ def disk_health(scene: Scene) -> Iterator[Found]:
     for host in online(scene):
         for disk in host.disks:
             if disk.health.upper() not in GOOD_DISKS:
-                yield Found(f"disk {disk.device} of {host.name}", "healthy by SMART", disk.health,
+                yield Found(f"disk {disk.device} on {host.name}", "healthy by SMART", disk.health,
                             f"`smartctl -a {disk.device}`; move VMs away (run maintain-host), then replace "
                             f"{disk.model} {disk.serial}".rstrip())  # fmt: skip
 
@@ -154,7 +154,7 @@ def disk_wear(scene: Scene) -> Iterator[Found]:
         for disk in host.disks:
             if disk.wear is not None and disk.wear >= most:
                 yield Found(
-                    f"disk {disk.device} of {host.name}",
+                    f"disk {disk.device} on {host.name}",
                     f"less than {most} % worn",
                     f"{disk.wear} % worn",
                     f"order another one for {disk.model} {disk.serial}".rstrip() + "; etcd wears disks",
@@ -168,7 +168,7 @@ def pool(scene: Scene) -> Iterator[Found]:
         for one in host.pools:
             if one.health not in ("ONLINE", ""):
                 yield Found(
-                    f"pool {one.name} of {host.name}",
+                    f"pool {one.name} on {host.name}",
                     "ONLINE",
                     one.health,
                     f"`zpool status {one.name}` on {host.name}, then replace the disk that it names",
