@@ -43,6 +43,8 @@ class BackupRow(Fact):
     every_hours: float | None = None
     """The longest time between two backups that its schedule allows; None without a schedule."""
     copies: int = 0
+    new: bool = False
+    """Whether its first backup is not due yet."""
     problem: str = ""
 
     def hours(self, now: datetime) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -115,6 +115,7 @@ def _backups(longhorn: LonghornFacts | None) -> Iterator[BackupRow]:
         volume = longhorn.volume(row.volume)
         if volume is not None:
             yield BackupRow(volume=row.id, last=row.last_at, copies=row.backups, every_hours=_turn(longhorn, volume),
+                            new=row.cover is Cover.NEW,
                             problem="" if row.cover in _ON_TIME else row.cover.value)  # fmt: skip
 
 
@@ -134,12 +135,13 @@ def _fires(cron: str, now: datetime) -> tuple[datetime, ...]:
 
 
 def _certificates(seen: _Seen) -> Iterator[CertificateRow]:
-    """Each certificate once: those of one kind that end at the same moment are one, shown for several names."""
-    known: dict[tuple[str, datetime], list[CertificateRow]] = {}
+    """Certificates of one kind that end on the same day are one row, which names the first to end."""
+    known: dict[tuple[str, date], list[CertificateRow]] = {}
     for row in (*_host_certificates(seen.proxmox), *_k3s_certificates(seen), *_ingress_certificates(seen)):
-        known.setdefault((row.kind, row.expires), []).append(row)
+        known.setdefault((row.kind, row.expires.date()), []).append(row)
     for rows in known.values():
-        yield min(rows, key=lambda row: row.name).model_copy(update={"also": len(rows) - 1})
+        first = min(rows, key=lambda row: (row.expires, row.name))
+        yield first.model_copy(update={"also": len({row.name for row in rows}) - 1})
 
 
 def _host_certificates(pve: PveHealth | None) -> Iterator[CertificateRow]:

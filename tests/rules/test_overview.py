@@ -11,7 +11,7 @@ from labkit.facts.certificates import CertificateRow as Managed
 from labkit.facts.flux import Condition, FluxFacts, FluxObject
 from labkit.facts.guesthealth import FileSystem, GuestHealth, GuestHealthFacts, NodeCertificate
 from labkit.facts.history import HistoryFacts, PastReport, Point
-from labkit.facts.kubehealth import KubeHealth, PodHealth
+from labkit.facts.kubehealth import KubeHealth, PodHealth, ServingCertificate
 from labkit.facts.longhorn import (
     DRIVER,
     Backup,
@@ -78,7 +78,8 @@ def test_certificates_that_end_together_are_one() -> None:
     made = make_overview(LAB, {
         "p": PveHealth(hosts=hosts, read_at=NOW),
         "g": GuestHealthFacts(guests=(GuestHealth(name="one", certificates=(leaf, old)),), read_at=NOW),
-        "k": KubeHealth(kubeconfig_expires=expires(300), read_at=NOW),
+        "k": KubeHealth(serving=(ServingCertificate(server="one", expires=expires(100.1)),),
+                        kubeconfig_expires=expires(300), read_at=NOW),
         "c": CertificateFacts(certificates=(Managed(namespace="auth", name="wildcard", secret="tls",
                                                     not_after=expires(60), renewal=expires(30)),), read_at=NOW),
         "r": RouteFacts(routes=(RouteRow(host="b.lab", expires=expires(60)),
@@ -86,7 +87,7 @@ def test_certificates_that_end_together_are_one() -> None:
                         read_at=NOW),
     })  # fmt: skip
     assert [(row.name, row.kind, row.days(NOW), row.also) for row in made.certificates] == [
-        ("old.lab", "ingress", 5, 0), ("auth/wildcard", "cert-manager", 60, 0), ("k3s on one", "k3s", 100, 0),
+        ("old.lab", "ingress", 5, 0), ("auth/wildcard", "cert-manager", 60, 0), ("k3s on one", "k3s", 100, 1),
         ("kubeconfig here", "kubeconfig", 300, 0), ("north pve-ssl.pem", "Proxmox", 500, 0),
         ("south pve-ssl.pem", "Proxmox", 501, 0), ("north pve-root-ca.pem", "Proxmox", 3000, 1),
     ]  # fmt: skip

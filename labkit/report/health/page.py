@@ -6,6 +6,7 @@ What a program that ignores style sheets shows is the light variant; others foll
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from html import escape
@@ -178,10 +179,16 @@ def _findings(report: HealthReport) -> str:
 
 def _finding(one: HealthFinding, now: datetime) -> str:
     since = "new" if one.since is None or one.since >= now else f"since {ago(one.since, now).removesuffix(' ago')}"
-    remedy = f'<br><span class="lk-ink">→ {escape(one.remedy)}</span>' if one.remedy else ""
+    remedy = f'<br><span class="lk-ink">→ {_with_code(one.remedy)}</span>' if one.remedy else ""
     about = _muted(f"expected {escape(one.expected)} · {escape(area_name(one.area))} · {escape(one.id)}",
                    "font-size:13px")  # fmt: skip
     return _tr(f"<b>{escape(one.subject)}</b>: {escape(one.got)}{remedy}<br>{about}", _muted(since, "font-size:13px"))
+
+
+def _with_code(text: str) -> str:
+    """Escape a text; what stands in backticks is a command."""
+    style = "font:13px ui-monospace,Menlo,Consolas,monospace"
+    return re.sub(r"`([^`]+)`", rf'<code style="{style}">\1</code>', escape(text))
 
 
 def _tr(*cells: str, head: bool = False) -> str:

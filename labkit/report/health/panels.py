@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -80,7 +80,14 @@ def make_panels(overview: Overview, now: datetime, *, high: int = 85, full: int 
         _responses(overview),
         _scores(overview, now),
     )
-    return tuple(panel for panel in made if panel is not None)
+    return tuple(_without_empty(panel) for panel in made if panel is not None)
+
+
+def _without_empty(panel: Panel) -> Panel:
+    """Return a panel without the columns that no row says anything in."""
+    used = [place for place in range(len(panel.head)) if any(row.cells[place] for row in panel.rows)]
+    rows = tuple(replace(row, cells=tuple(row.cells[place] for place in used)) for row in panel.rows)
+    return replace(panel, head=tuple(panel.head[place] for place in used), rows=rows)
 
 
 def _cut(rows: Sequence[Any], light: Callable[[Any], Light], order: Callable[[Any], Any]) -> tuple[list[Any], int]:

@@ -69,7 +69,8 @@ def test_it_opens_with_the_sentence_then_lights_news_findings_and_panels(page: s
     place = 0
     for words in order:
         place = text.index(words, place)  # each after the one before
-    assert 'run `labkit run maintain-host -p host="venus"`' in text
+    assert 'run labkit run maintain-host -p host="venus"' in text
+    assert re.search(r"<code[^>]*>labkit run maintain-host -p host=&quot;venus&quot;</code>", page)
     assert "what is <wrong> & odd" in text
     assert "since 3 days" in text
     assert "a sample, no secret" in text

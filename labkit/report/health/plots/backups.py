@@ -17,6 +17,8 @@ _MOST = 3.0
 
 def backup_light(row: BackupRow, now: datetime) -> Light:
     """Return how a volume's backups stand."""
+    if row.new and not row.problem:
+        return Light.GOOD
     if row.problem or row.last is None or row.is_late(now):
         return Light.ACT
     return Light.LOOK if row.every_hours is None else Light.GOOD
@@ -25,7 +27,8 @@ def backup_light(row: BackupRow, now: datetime) -> Light:
 def backup_words(row: BackupRow, now: datetime) -> str:
     """Say how old the newest backup is, and how often there should be one."""
     age = row.hours(now)
-    text = "never backed up" if age is None else f"{days(age / 24)} old"
+    none = "none due yet" if row.new else "never backed up"
+    text = none if age is None else f"{days(age / 24)} old"
     return text + (", no schedule" if row.every_hours is None else f", every {days(row.every_hours / 24)}")
 
 

@@ -52,5 +52,5 @@ def draw_certificates(rows: Sequence[CertificateRow], palette: Palette, now: dat
     name_rows(axes, palette, [certificate_name(row) for row in rows])
     say_rows(axes, palette, [certificate_words(row, now) for row in rows], lights)
     ticks = "; a tick: renewed by itself" if any(row.renews for row in rows) else ""
-    label_scale(axes, palette, f"days that are left; the dashed line is {SOON:.0f} days{ticks}")
+    label_scale(axes, palette, f"days that are left, at most {_MOST:.0f} shown; the dashed line is {SOON:.0f}{ticks}")
     return figure
