@@ -21,7 +21,7 @@ from labkit.report.html import STYLE
 from labkit.run.folders import OUTPUT_VARIABLE
 
 _LONGEST = 24 * 3600.0
-_PAGES = ("report.html",)
+_PAGES = ("health.html", "report.html")
 _MARKS: Mapping[Light, tuple[str, str, str]] = {
     Light.ACT: ("■", "bad", "needs you"), Light.UNKNOWN: ("?", "warn", "unknown"),
     Light.LOOK: ("▲", "warn", "worth a look"), Light.GOOD: ("●", "good", "well"),
@@ -69,12 +69,17 @@ class Ended:
     error: str = ""
 
     @property
+    def _health(self) -> Mapping[str, Any]:
+        """What a health report says of itself in its summary."""
+        found = (self.summary or {}).get("health")
+        return found if isinstance(found, dict) else {}
+
+    @property
     def light(self) -> Light:
         """What the runbook says itself; else what its findings and its end say."""
-        summary = self.summary or {}
-        if self.status in (0, 1) and summary.get("light") in [*Light]:
-            return Light(summary["light"])
-        severities = {finding.get("severity") for finding in summary.get("findings") or ()}
+        if self.status in (0, 1) and self._health.get("light") in [*Light]:
+            return Light(self._health["light"])
+        severities = {finding.get("severity") for finding in (self.summary or {}).get("findings") or ()}
         if self.status != 0 or "error" in severities:
             return Light.ACT
         return Light.LOOK if "warning" in severities else Light.GOOD
@@ -82,11 +87,11 @@ class Ended:
     @property
     def sentence(self) -> str:
         """What a person must know of it, in one line."""
-        summary = self.summary or {}
-        if self.status in (0, 1) and summary.get("sentence"):
-            return str(summary["sentence"])
+        if self.status in (0, 1) and self._health.get("sentence"):
+            return str(self._health["sentence"])
         if self.error:
             return self.error.splitlines()[0]
+        summary = self.summary or {}
         found = [finding.get("severity") for finding in summary.get("findings") or ()]
         counts = [counted(found.count(kind), kind) for kind in ("error", "warning") if kind in found]
         changes = summary.get("changes") or 0

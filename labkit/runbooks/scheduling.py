@@ -26,12 +26,14 @@ from labkit.rules.units import render_units
 from labkit.run.connect import check_on
 from labkit.run.folders import find_input, outputs_root
 from labkit.run.gate import check_approval
-from labkit.run.parameters import declared, find_notebook, read_notebook, source
+from labkit.run.parameters import declared, find_notebook
 from labkit.runbooks.inputs import gather
 from labkit.systems.schedules import local_zone
 
 _LONGEST = 52
 """The most characters of a CronJob's name."""
+TELLS = "notify"
+"""The parameter by which a runbook tells people of its findings itself: for its schedule they are no failure."""
 _OWN = {"lab": "-f", "on": "--on"}
 
 
@@ -83,14 +85,13 @@ def plan_schedule(asked: Asked) -> tuple[Planned, ...]:
     check_on(asked.on)
     known = declared(runbook)
     _check_pairs(asked.pairs)
-    gather(known, None, asked.pairs)
+    values = gather(known, None, asked.pairs)
     when = parse_timetable(asked.every, asked.at)
     zone = _zone(asked)
     name = asked.name or runbook
     if re.fullmatch(NAME_PATTERN, name) is None:
         raise _wrong("--name", "lower-case letters, digits and inner dashes", name)
-    cells = read_notebook(notebook)["cells"]
-    tells = any("notify(" in source(cell) for cell in cells if cell["cell_type"] == "code")
+    tells = any(one.name == TELLS for one in known) and values.get(TELLS, True) is True
     reads_only = all(one.name != "approve" for one in known)
     found = []
     for path in asked.labs:
@@ -99,13 +100,20 @@ def plan_schedule(asked: Asked) -> tuple[Planned, ...]:
         job = Job(
             name=name, lab=lab.name, runbook=runbook, on=asked.on, when=when, zone=zone, named=bool(asked.zone),
             program=_program(), folder=str(outputs_root(file).parent), lab_file=str(file),
-            pairs=tuple(f"{key}={value}" for key, value in asked.pairs), env_file=_env_file(asked, lab),
+            pairs=_words(asked, lab, tells=tells), env_file=_env_file(asked, lab),
             findings_ok=tells, quiet=(lab.messages.quiet or "") if lab.messages else "",
             quiet_zone=(lab.messages.zone or "") if lab.messages else "",
         )  # fmt: skip
         found.append(Planned(job, lab, file, reads_only))
     _check_labs(found)
     return tuple(found)
+
+
+def _words(asked: Asked, lab: Lab, *, tells: bool) -> tuple[str, ...]:
+    """The parameters; what a runbook can tell people, it tells them when nobody is looking."""
+    given = [f"{key}={value}" for key, value in asked.pairs]
+    more = tells and asked.on == "lab" and lab.messages is not None and TELLS not in dict(asked.pairs)
+    return (*given, *([f"{TELLS}=true"] if more else []))
 
 
 def unit_files(planned: Planned, *, system: bool) -> dict[str, str]:

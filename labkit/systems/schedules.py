@@ -30,6 +30,7 @@ FOLDER = "schedules"
 LABEL = "labkit/schedule"
 """The label of CronJobs that labkit wrote: the schedule's name."""
 _HOWS: Mapping[str, How] = {"systemd": "systemd", "cron": "cron", "kubernetes": "kubernetes"}
+_LATELY = 3600.0
 _RUN = re.compile(r"(\d{8}T\d{6}Z)-([a-z0-9-]+?)(-\d+)?")
 
 
@@ -152,11 +153,20 @@ def _run_of(folder: Path, stamp: str, lab: str) -> RunSeen | None:
     started = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     summary = _json(folder / "summary.json")
     told = summary or _first_line(folder / "journal.jsonl")
-    if told.get("lab") != lab or not told.get("runbook"):
+    if told.get("lab") != lab or not told.get("runbook") or (not summary and _is_going_on(folder)):
         return None
     ended = _time(summary.get("finished"))
+    good = summary.get("ok") is True or "health" in summary  # a report that found something was made all the same
     return RunSeen(runbook=str(told["runbook"]), on=str(told.get("on") or "twin"), started=started, ended=ended,
-                   success=ended if summary.get("ok") is True else None)  # fmt: skip
+                   success=ended if good else None)  # fmt: skip
+
+
+def _is_going_on(folder: Path) -> bool:
+    """Whether a run without an end has written something lately: it may be the one that asks."""
+    try:
+        return datetime.now(UTC).timestamp() - (folder / "journal.jsonl").stat().st_mtime < _LATELY
+    except OSError:
+        return False
 
 
 def _newer(one: RunSeen | None, run: RunSeen) -> RunSeen:

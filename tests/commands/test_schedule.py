@@ -181,6 +181,20 @@ def test_an_approval_may_be_safe(home: Home) -> None:
     assert "-p approve=safe\n" in (home.folder / "u" / "labkit-small-upgrade-k3s.service").read_text()
 
 
+def test_a_report_tells_of_its_findings_itself(home: Home) -> None:
+    unit = home.folder / "u" / "labkit-small-health-report.service"
+    report = ("health-report", "--every", "day", "--output", "u", "--on", "lab")
+    home.schedule(*report)
+    assert "--findings-ok\n" in unit.read_text()
+    home.lab.write_text(f"{LAB.read_text()}messages: {{to: [env:HOOK]}}\n")
+    home.schedule(*report, "-p", "fail_on", "never")
+    assert "--findings-ok -p fail_on=never -p notify=true\n" in unit.read_text()
+    home.schedule(*report, "-p", "notify=false")
+    text = unit.read_text()
+    assert "--findings-ok" not in text
+    assert "-p notify=false\n" in text
+
+
 def test_without_systemd_it_says_what_else_there_is(home: Home) -> None:
     (home.folder / "bin" / "systemctl").unlink()
     home.set(PATH=str(home.folder / "bin"))

@@ -132,12 +132,12 @@ LIGHTS: list[tuple[int, dict[str, Any] | None, str, Light, str]] = [
     (0, summary(changes=2), "", Light.GOOD, "2 changes"),
     (0, summary(findings=[FINDING]), "", Light.LOOK, "1 warning"),
     (1, summary(findings=[FINDING, FINDING | {"severity": "error"}]), "", Light.ACT, "1 error, 1 warning"),
-    (0, summary(light="unknown", sentence="Lab north: nas could not be read."), "", Light.UNKNOWN,
+    (0, summary(health={"light": "unknown", "sentence": "Lab north: nas could not be read."}), "", Light.UNKNOWN,
      "Lab north: nas could not be read."),
-    (0, summary(light="purple"), "", Light.GOOD, "nothing to report"),
-    (1, summary(light="look", sentence="Well but for 1 warning."), "1 check failed", Light.LOOK,
+    (0, summary(health={"light": "purple"}), "", Light.GOOD, "nothing to report"),
+    (1, summary(health={"light": "look", "sentence": "Well but for 1 warning."}), "1 check failed", Light.LOOK,
      "Well but for 1 warning."),
-    (4, summary(light="good", sentence="Well."), "no answer\n  next: wait", Light.ACT, "no answer"),
+    (4, summary(health={"light": "good", "sentence": "Well."}), "no answer\n  next: wait", Light.ACT, "no answer"),
     (5, None, "killed", Light.ACT, "killed"),
 ]  # fmt: skip
 

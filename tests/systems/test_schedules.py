@@ -46,7 +46,9 @@ def run_folder(outputs: Path, stamp: str, *, ok: bool | None, runbook: str = "he
     folder = outputs / f"{stamp}-{runbook}"
     folder.mkdir(parents=True)
     told = {"runbook": runbook, "lab": "small", "on": "lab", **more}
-    (folder / "journal.jsonl").write_text(json.dumps({"time": "x", "event": "started", **told}) + "\n")
+    journal = folder / "journal.jsonl"
+    journal.write_text(json.dumps({"time": "x", "event": "started", **told}) + "\n")
+    os.utime(journal, (1.8e9 - 1e8, 1.8e9 - 1e8))
     if ok is not None:
         finished = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC, second=59)
         (folder / "summary.json").write_text(json.dumps({**told, "ok": ok, "finished": finished.isoformat()}))
@@ -163,6 +165,20 @@ def test_folders_tell_of_the_last_and_the_last_good_run(lab: Lab, tmp_path: Path
     assert report.ended is None
     assert report.success == datetime(2026, 11, 20, 5, 30, 59, tzinfo=UTC)
     assert read_runs(tmp_path / "none", "small") == ()
+
+
+def test_the_run_that_asks_is_not_the_last_one(lab: Lab, tmp_path: Path) -> None:
+    run_folder(tmp_path, "20261120T053000Z", ok=True)
+    run_folder(tmp_path, "20261121T053000Z", ok=None)
+    os.utime(tmp_path / "20261121T053000Z-health-report" / "journal.jsonl")
+    (seen,) = read_runs(tmp_path, "small")
+    assert seen.started == datetime(2026, 11, 20, 5, 30, tzinfo=UTC)
+
+
+def test_a_report_that_found_something_was_made(lab: Lab, tmp_path: Path) -> None:
+    run_folder(tmp_path, "20261120T053000Z", ok=False, health={"light": "act"})
+    (seen,) = read_runs(tmp_path, "small")
+    assert seen.success == seen.ended
 
 
 def test_a_good_run_by_hand_counts(lab: Lab, tmp_path: Path) -> None:
