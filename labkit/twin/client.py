@@ -24,7 +24,7 @@ from labkit.twin.state import AGE_KEY, CONTROL_TOKEN, LOG, MISTAKES, TWIN, make_
 
 __all__ = ["DEFAULT_SCALE", "TwinHandle", "join_twin", "start_twin"]
 
-_START_SECONDS = 60.0
+_START_SECONDS = 150.0
 _STOP_SECONDS = 10.0
 _ASK_SECONDS = 30.0
 _MOST_LINES = 25

@@ -86,6 +86,8 @@ _ALL = (
           ("VOLUME",), strikes=1),
     Fault("longhorn-slow", "Everything that Longhorn does takes so many times as long.", ("FACTOR",), 1),
     Fault("replica-short", "A node takes no replicas, so that volumes are short of them.", ("NODE",)),
+    Fault("ailing", "Something is wrong with the lab that a health report must find: `labkit twin ailments`.",
+          ("AILMENT",), 1),
     Fault("volume-degraded", "A volume has lost a replica and does not get it back.", ("NAME",), 1),
 )  # fmt: skip
 LATE = frozenset({"backup-corrupt", "nfs-empty", "nas-unreachable", "longhorn-slow", "replica-short"})

@@ -13,10 +13,12 @@ Version = Literal["8.4", "9.1"]
 VERSIONS: tuple[Version, ...] = ("8.4", "9.1")
 NasVersion = Literal["25.04", "25.10"]
 NAS_VERSIONS: tuple[NasVersion, ...] = ("25.04", "25.10")
-SCENARIOS = ("empty", "provisioned", "k3s", "k3s-behind", "quorum-lost", "flux", "disaster")
+SCENARIOS = ("empty", "provisioned", "k3s", "k3s-behind", "quorum-lost", "flux", "running", "ailing",
+             "disaster")  # fmt: skip
 """In the order in which they build on each other; `k3s-behind` is a cluster one minor version older than the lab's,
 in `quorum-lost` half of its servers or more have lost their data,
-in `flux` everything of the repository is reconciled and Ready, in `disaster` all of that is lost but Git, the user's
+in `flux` everything of the repository is reconciled and Ready, `running` has backups and drills behind it as well,
+`ailing` is that with everything wrong that a health report knows, in `disaster` all of that is lost but Git, the user's
 own files and the NAS with its backups."""
 
 

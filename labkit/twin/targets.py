@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from labkit.errors import InputError, Mistake
 from labkit.lab.mistakes import guess
 from labkit.lab.models import Lab
+from labkit.twin.ailments import AILMENTS
 from labkit.twin.faults import ActiveFault, parse_fault
 
 LOCAL = "local"
@@ -56,6 +57,8 @@ class Targets:
         for word, (what, names) in known.items():
             if word in given and given[word] not in names:
                 raise unknown_target(fault.fault.name, f"{what} {where}", names, given[word])
+        if "AILMENT" in given and given["AILMENT"] not in AILMENTS:
+            raise unknown_target(fault.fault.name, "an ailment", AILMENTS, given["AILMENT"])
         if "STORAGE" in given:
             hosts = [given["HOST"]] if "HOST" in given else list(lab.hosts)
             names = [name for host in hosts for name in storages_of(lab, host)]

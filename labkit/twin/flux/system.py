@@ -14,7 +14,7 @@ import pyrage
 
 from labkit.errors import InputError, LabError, Mistake, StepFailed
 from labkit.twin import manifests
-from labkit.twin.charts.issuing import Issuer
+from labkit.twin.charts.issuing import Issued, Issuer
 from labkit.twin.charts.programs import programs
 from labkit.twin.controllers import Controller
 from labkit.twin.controllers.objects import condition, name_of, namespace_of, spec_of
@@ -43,6 +43,8 @@ _PINNED = "git_known_hosts"
 """The file that labkit's side reads the host's key from, in its state folder."""
 _PORTS = (80, 443)
 _SPACE = "flux-system"
+WITH_REPOSITORY = frozenset({"flux", "disaster", "running", "ailing"})
+"""The scenarios that begin with the repository, so that it is made while the rest comes up."""
 _READY_SECONDS = 45.0
 _IN_GIT = {"kustomization-broken": ("a Kustomization", kustomizations), "chart-fails": ("a chart or release", charts)}
 """Faults of what stands in the repository, and how to find it there."""
@@ -122,11 +124,15 @@ class GitOps:
         write_whole(place / _PINNED, known_hosts_line(self._remote, self._server.public_host_key))
         if self._source:
             await self.prepare()
-        elif self.world.options.scenario in {"flux", "disaster"}:
+        elif self.world.options.scenario in WITH_REPOSITORY:
             self._made = asyncio.create_task(self._make())  # while the cluster comes up
         for fault in self.world.faults:
             self._check_target(fault)
         await self.settle()
+
+    def issue(self, hosts: Sequence[str], days: float) -> Issued:
+        """Sign a certificate for some hosts, by the authority that the lab's issuer stands for."""
+        return self._issuer.issue(hosts, days)
 
     async def stop(self) -> None:
         """Stop serving."""
