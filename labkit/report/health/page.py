@@ -15,14 +15,12 @@ from labkit.errors import counted
 from labkit.health import HealthFinding, HealthReport, Light, Outcome
 from labkit.plan import Severity
 from labkit.report.health.palette import DARK, LIGHT
-from labkit.report.health.panels import Panel, Row
+from labkit.report.health.panels import Panel
 from labkit.report.health.words import MARKS, SEVERITY_MARKS, ago, area_name, moment_of
 
 Embed = Callable[[str, bytes], str]
 """Turns the name and the bytes of a picture into the address that stands in the page."""
 _FONT = "-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
-_CALM = 5
-"""Rows of a table that are shown when none needs a look."""
 _BACK, _DARK_BACK = "#f3f5f7", "#0d1014"
 _LIGHTS = {Severity.ERROR: Light.ACT, Severity.WARNING: Light.LOOK, Severity.INFO: Light.UNKNOWN}
 _TEXT: Mapping[Light, str] = {Light.GOOD: "#00558a", Light.LOOK: "#8a5a00", Light.ACT: "#a84300",
@@ -221,20 +219,14 @@ def _panel(panel: Panel, embed: Embed) -> str:
     parts = [_head(panel.title), _p(escape(panel.says))]
     if panel.plot is not None:
         parts.append(_picture(panel, embed))
-    shown = _shown(panel)
+    shown, more = panel.shown()
     if shown:
         rows = [_tr("", *(escape(word) for word in panel.head), head=True)]
         rows += [_tr(_mark(row.light), *(escape(cell) for cell in row.cells)) for row in shown]
         parts.append(f'<div style="font-size:13px">{_table(rows)}</div>')
-    if more := len(panel.rows) - len(shown) + panel.left_out:
+    if more:
         parts.append(_p(_muted(f"and {more} more, none of them worse", "font-size:13px")))
     return f'<div class="lk-keep">{"".join(parts)}</div>'
-
-
-def _shown(panel: Panel) -> Sequence[Row]:
-    """Everything that needs a look, and of the rest, which the plot has as well, a few."""
-    loud = sum(row.light is not Light.GOOD for row in panel.rows)
-    return panel.rows[: max(loud, _CALM)] if panel.plot is not None else panel.rows
 
 
 def _picture(panel: Panel, embed: Embed) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,10 @@ from labkit.report.health.words import ago, day_of, days, size
 
 MOST = 24
 """Rows that a table and a plot have at most; what is left out is the calm end, and its number is told."""
+
+
+_CALM = 5
+"""Rows of a table that are shown when none needs a look."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,16 @@ class Panel:
     head: tuple[str, ...] = ()
     rows: tuple[Row, ...] = ()
     plot: Plot | None = None
-    left_out: int = field(default=0)
+    left_out: int = 0
+
+    def shown(self) -> tuple[tuple[Row, ...], int]:
+        """Return the rows that stand in a table beside the plot, and how many more there are.
+
+        Everything that needs a look is shown, and of the rest, which the plot has as well, a few.
+        """
+        loud = sum(row.light is not Light.GOOD for row in self.rows)
+        rows = self.rows[: max(loud, _CALM)] if self.plot is not None else self.rows
+        return rows, len(self.rows) - len(rows) + self.left_out
 
 
 def make_panels(overview: Overview, now: datetime, *, high: int = 85, full: int = 95) -> tuple[Panel, ...]:

@@ -149,11 +149,12 @@ class PanelView:
 
     def _repr_html_(self) -> str:
         panel = self.panel
+        shown, left = panel.shown()
         rows: list[tuple[str | Cell, ...]] = [
-            (Cell(MARKS[row.light][0], _KINDS[row.light]), *row.cells) for row in panel.rows
+            (Cell(MARKS[row.light][0], _KINDS[row.light]), *row.cells) for row in shown
         ]
         body = table(("", *panel.head), rows) if rows else ""
-        more = f'<p class="calm">and {panel.left_out} more, none of them worse</p>' if panel.left_out else ""
+        more = f'<p class="calm">and {left} more, none of them worse</p>' if left else ""
         return box(f"<p><b>{escape(panel.says)}</b></p>", body, more)
 
     def _ipython_display_(self) -> None:
