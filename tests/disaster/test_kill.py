@@ -1,6 +1,7 @@
 """Killed at a line of its journal and run again, a recovery ends in the same state, and restores nothing twice.
 
-A few points spread over the journal by default; LABKIT_KILL_POINTS=25 tries as many.
+Four kills within one recovery by default; LABKIT_KILL_POINTS=25 tries as many points, each in a recovery of its own:
+`LABKIT_KILL_POINTS=25 pytest -s tests/disaster/test_kill.py`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import pytest
 
 from tests.disaster.conftest import MakeTwin, problems, recover
 
-pytestmark = pytest.mark.slow
 ROOT = str(Path(__file__).parents[2])
-POINTS = int(os.environ.get("LABKIT_KILL_POINTS") or 3)
+POINTS = int(os.environ.get("LABKIT_KILL_POINTS") or 0)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + 240 * POINTS)]
 LINES = 250
 """About how many lines the journal of a recovery of this lab has."""
 
@@ -48,11 +49,12 @@ def killed(lab_file: Path, line: int) -> bool:
     return done.returncode != 0
 
 
+@pytest.mark.skipif(POINTS < 2, reason="LABKIT_KILL_POINTS says how many points to try")
 def test_killed_anywhere_and_run_again(make_twin: MakeTwin, lab_file: Path) -> None:
     """Everything is lost anew before each point; the backups of before are there beside newer ones."""
     twin = make_twin()
     for number in range(POINTS):
-        line = 2 + (LINES - 2) * number // max(1, POINTS - 1) if POINTS > 1 else LINES // 2
+        line = 2 + (LINES - 2) * number // (POINTS - 1)
         twin.destroy() if number else None
         was_killed = killed(lab_file, line)
         recover(lab_file)
