@@ -64,6 +64,7 @@ def names_of(lab: Lab) -> dict[str, str]:
     return found | {
         "domain": lab.domain, "storage": lab.defaults.host.storage, "lab": lab.name, "dataset": dataset,
         "pool": dataset.partition("/")[0], "ingress": str(lab.ingress), "path": lab.git.path.removeprefix("./"),
+        "kubeconfig": str(lab.k3s.kubeconfig),
     }  # fmt: skip
 
 

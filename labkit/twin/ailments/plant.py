@@ -32,7 +32,7 @@ class Ailments:
     Attributes:
         actions: for the control server: `ailments`, what was planted and what a report must say of it; `make` any
             object (`resource`, `object`), `commit` a file (`path`, `text`), `certificate`, a TLS Secret of no
-            Certificate (`name`, `namespace`, `hosts`, `days`).
+            Certificate (`name`, `namespace`, `hosts`, `days`); `bad-image`, by a pattern (`image`).
     """
 
     def __init__(self, world: World, actions: Actions, k3s: K3s, gitops: GitOps) -> None:
@@ -42,6 +42,7 @@ class Ailments:
         self._planted: list[str] = []
         self.actions: dict[str, Callable[[dict[str, Any]], Awaitable[Any]]] = {
             "ailments": self.view, "make": self.make, "commit": self.commit, "certificate": self.certificate,
+            "bad-image": self.bad_image,
         }  # fmt: skip
         self._known = {**actions, **self.actions, "fault": self._fault}
         world.faults.follow(self.follow)
@@ -94,6 +95,12 @@ class Ailments:
             "metadata": {"name": given["name"], "namespace": given["namespace"]},
             "data": {key: base64.b64encode(text.encode()).decode() for key, text in data.items()},
         })  # fmt: skip
+
+    async def bad_image(self, given: dict[str, Any]) -> None:
+        """Have images like this not found from now on."""
+        cluster = self._k3s.cluster
+        if cluster is not None:
+            cluster.kubelets.behaviours.break_image(str(given["image"]))
 
     async def _fault(self, given: dict[str, Any]) -> None:
         self._world.faults.set(str(given["name"]))

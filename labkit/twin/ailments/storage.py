@@ -35,7 +35,7 @@ OF_STORAGE: tuple[Ailment, ...] = (
             step("nas", rows="shares", at=2, merge={"enabled": False})),
     ailment("nas-key-ends", "nas.api-key", "API key labkit",
             step("nas", rows="keys", merge={"expires_at": {"$date": 1}})),
-    ailment("volume-short-of-replicas", "longhorn.volume-degraded", "volume {volume1}",
+    ailment("volume-short-of-replicas", "longhorn.volume-degraded", "volume {volume1} ({claim1})",
             step("fault", name="volume-degraded:{volume1}")),
     ailment("longhorn-node-off", "longhorn.node", "node {agent1}",
             step("object", resource="nodes.longhorn.io", namespace=_LONGHORN, name="{agent1}",
