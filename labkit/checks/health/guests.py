@@ -49,8 +49,8 @@ def host_key(scene: Scene) -> Iterator[Found]:
     for machine, guest in seen(scene):
         if guest.host_key == "wrong":
             yield Found(f"guest {machine.name}", "the known SSH host key", "another one",
-                        f"if it was made anew: remove {machine.name} from labkit's known_hosts; if not, another "
-                        f"machine has taken {machine.address}")  # fmt: skip
+                        f"if it was made anew, remove {machine.name} from labkit's known_hosts: it is learnt again; "
+                        f"if not, `ip neigh show {machine.address}` tells who has its address")  # fmt: skip
 
 
 @health("guests.disk", Area.GUESTS, "every guest's disk has room", Severity.WARNING, reads=READS)

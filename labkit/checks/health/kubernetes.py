@@ -110,7 +110,7 @@ def node_ready(scene: Scene) -> Iterator[Found]:
             continue
         since = f" for {span(scene.now - node.since)}" if node.since else ""
         off = pve is not None and not pve.is_up(node.name)
-        got = "its VM does not run" if off else (node.problem or "not ready")
+        got = "its VM does not run" if off else (node.problem.rstrip(".") or "not ready")
         remedy = (
             "see what Proxmox says of its VM"
             if off
