@@ -96,6 +96,8 @@ def find_goal(lab: Lab, facts: Mapping[str, Any], asked: Asked) -> Goal:
     last = view.etcd.restore
     if last is not None and not last.finished:
         return view.go_on(last)
+    if orphaned := view.orphaned():
+        return orphaned
     if not asked.anything:
         return view.without_wish(last)
     if last is not None and view.is_done(last):
@@ -121,6 +123,19 @@ class _View:
         """The servers that do not answer."""
         return [server.name for server in self.lab.servers if not self.guests.guest(server.name).reachable]
 
+    def orphaned(self) -> Goal | None:
+        """A restore has stopped servers, and the one that has its record does not answer."""
+        names = [server.name for server in self.lab.servers if self.guests.guest(server.name).restoring]
+        if not names:
+            return None
+        away = ", ".join(self.away) or "a server that is no longer in the lab"
+        return Goal("none", findings=(
+            error("etcd.record", "etcd", f"the record of the restore that has stopped {', '.join(names)}",
+                  f"none; it may lie on {away}",
+                  "bring that server back; or give that restore up: remove /var/lib/labkit/etcd-restore.json on "
+                  "those that it stopped"),
+        ))  # fmt: skip
+
     def go_on(self, last: Restore) -> Goal:
         """An earlier run has not come to its end: this one goes on with it, whatever else there is."""
         findings = [
@@ -140,6 +155,9 @@ class _View:
             findings.append(error("etcd.snapshot", f"snapshot {last.snapshot}", "a file of it", "none",
                                   "put a copy where snapshot=PATH finds it"))  # fmt: skip
         site = self._machine(last.server)
+        if site is None:
+            findings.append(error("etcd.unfinished", f"server {last.server}", "the server that it began on in the lab",
+                                  "none", "put it back into the lab file until the end"))  # fmt: skip
         return Goal("restore" if last.snapshot else "reset", site, snapshot, record=last, findings=tuple(findings))
 
     def without_wish(self, last: Restore | None) -> Goal:

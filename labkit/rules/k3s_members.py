@@ -71,7 +71,8 @@ def _problems(lab: Lab, guests: GuestFacts, holders: tuple[Machine, ...], away: 
         yield error("k3s.two-clusters", "cluster", "data of one cluster", f"data of several on {names}",
                     "keep the right one: run k3s-uninstall.sh on the others, or make them anew")  # fmt: skip
     running = [name for name, guest in seen.items() if guest.unit("server") in RUNNING]
-    waits = len(holders) == 1 and not away  # the first server of a run that was interrupted
+    # The first server of a run that was interrupted; one that had joined others waits for a quorum that is gone.
+    waits = len(holders) == 1 and not away and "server" not in (seen[holders[0].name].config or {})
     if len(running) == len(holders) and not waits:
         missing = f"; {', '.join(away)} cannot be reached" if away else ""
         need = len(lab.servers) // 2 + 1

@@ -28,6 +28,7 @@ from labkit.plan import Action, Change, Finding, Plan
 from labkit.rules.flux import plan_flux, waiting_for
 from labkit.rules.foresight import foresee_guests
 from labkit.rules.k3s import plan_k3s
+from labkit.rules.kept import check_kept, put_back
 from labkit.rules.loss import check_loss
 from labkit.rules.restore import SYSTEM as RESTORE
 from labkit.rules.restore import fresh_backups, last_of, restore_changes
@@ -166,7 +167,8 @@ class _Stages:
 
     def changes(self) -> Iterator[Change]:
         """Yield all changes, those of the machines first."""
-        flux = [_after(_said_why(c), self.founding if not c.needs else ())
+        kept = list(self._kept())
+        flux = [_after(_said_why(c), (*(self.founding if not c.needs else ()), *_first_for(c, kept)))
                 for c in self.gitops.changes if c.kind != "chain"]  # fmt: skip
         sync = [c.id for c in flux if c.kind in ("gitrepository", "kustomization")] or [c.id for c in flux]
         ready = list(self._longhorn(sync))
@@ -177,8 +179,18 @@ class _Stages:
         answers = list(self._routes([change.id for change in chain]))
         yield from self.vms.changes
         yield from self.cluster
-        yield from (*flux, *ready, *volumes, *resumes, *chain, *answers)
+        yield from (*kept, *flux, *ready, *volumes, *resumes, *chain, *answers)
         yield from self._backups(tuple(change.id for change in (*chain, *answers)))
+
+    def _kept(self) -> Iterator[Change]:
+        """Certificates that are kept in Git, before Flux is there to bring cert-manager."""
+        if self.is_new:
+            yield from put_back(self.git, self.facts["proxmox"].read_at, needs=self.founding)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether Flux has not been told yet what to apply."""
+        return self.flux.find(f"Kustomization/{ROOT}") is None
 
     def _longhorn(self, sync: Iterable[str]) -> Iterator[Change]:
         if not self.restore or not self._volumes_need:
@@ -269,12 +281,20 @@ class _Stages:
                     "that can wait for Longhorn", f"neither: {claim.kustomization} brings Longhorn itself",
                     f"write volumeName: {one.source} into its spec, or it would begin on an empty volume",
                 )  # fmt: skip
+        if self.is_new:
+            yield from check_kept(self.git, self.facts["proxmox"].read_at)
         yield from check_room(self.lab, [one for one in self.wanted if one.id in self.pending], self.longhorn)
 
 
 def _after(change: Change, needs: Iterable[str]) -> Change:
     more = tuple(name for name in needs if name not in change.needs)
     return change.model_copy(update={"needs": (*change.needs, *more)}) if more else change
+
+
+def _first_for(change: Change, kept: Sequence[Change]) -> tuple[str, ...]:
+    """What must be there before Flux applies anything."""
+    is_sync = change.target == "flux-system" and change.kind in ("gitrepository", "kustomization")
+    return tuple(one.id for one in kept) if is_sync else ()
 
 
 def _said_why(change: Change) -> Change:

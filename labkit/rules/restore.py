@@ -144,7 +144,7 @@ def _restored(place: Place, needs: tuple[str, ...], width: int) -> Change:
         kind="restored-volume",
         target=place.volume,
         action=Action.CREATE,
-        before={"state": "restoring"} if place.started else {},
+        before={"state": "begun"} if place.started else {},
         after=place.volume_spec(),
         needs=() if place.started else needs,
         lane=LANE,

@@ -101,8 +101,11 @@ class Place:
 
     @property
     def to_restore(self) -> bool:
-        """Whether a restore is to be begun or awaited."""
-        return self.seen is None or self.seen.is_restoring
+        """Whether a restore is to be begun, or awaited.
+
+        One that was begun counts until somebody has looked at its content: a plan must not change while it goes on.
+        """
+        return self.seen is None or self.seen.is_restoring or self.to_check
 
     @property
     def to_check(self) -> bool:

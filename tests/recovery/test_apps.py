@@ -127,7 +127,7 @@ def test_what_makes_no_sense_is_refused_at_once(living: Living, asked: dict[str,
 
 def test_a_moment_before_the_first_backup_is_refused_before_anything_is_touched(living: Living) -> None:
     living.backup(LINKDING)
-    with pytest.raises(CheckFailed, match="the oldest backup is from .*, later than 2020-01-01T00:00:00Z"):
+    with pytest.raises(CheckFailed, match=r"the oldest backup is from .*, later than 2020-01-01T00:00:00Z"):
         living.recover(scope="volume", volumes=[LINKDING], restore_as_of="2020-01-01")
     assert living.suspended() == []
 

@@ -55,7 +55,7 @@ def ids(found: tuple[Change, ...]) -> list[str]:
         (PINNED, living(OLD), [f"restored-pv/{PIN}/create"]),
         (PINNED, living(volume(PIN, of=f"{PIN}@5", restore_required=True)), [made(PIN), TEST,
                                                                               f"restored-pv/{PIN}/create"]),
-        (PINNED, living(volume(PIN, of=f"{PIN}@5")), [TEST, f"restored-pv/{PIN}/create"]),
+        (PINNED, living(volume(PIN, of=f"{PIN}@5")), [made(PIN), TEST, f"restored-pv/{PIN}/create"]),
         (PINNED, living(volume(PIN, of=f"{PIN}@5", checked="1")), [f"restored-pv/{PIN}/create"]),
         (PINNED, living(volume(PIN, of=f"{PIN}@5"), bound=USED), []),
         (PINNED, living(volume(PIN, of=f"{PIN}@5", restore_failed="all replicas failed"), backups=KNOWN),
@@ -107,7 +107,7 @@ HELD = holders(holder(replicas=0, running=0, held="3"))
     [
         (living(OLD, volume(NEW, of=f"{PIN}@5", restore_required=True), bound=USED), holders(holder()),
          [made(NEW), TEST, DOWN, SWITCH, UP]),
-        (living(OLD, DONE, bound=USED), HELD, [TEST, SWITCH, UP]),
+        (living(OLD, DONE, bound=USED), HELD, [made(NEW), TEST, SWITCH, UP]),
         (living(OLD, SEEN, extra=(pv_of(PIN, PIN, phase="Released"),)), HELD, [SWITCH, UP]),
         (living(OLD, SEEN), HELD, [SWITCH, UP]),
         (living(OLD, SEEN, extra=(pv_of(PIN, NEW, phase="Available"),)), HELD, [SWITCH, UP]),
@@ -118,6 +118,14 @@ HELD = holders(holder(replicas=0, running=0, held="3"))
 )  # fmt: skip
 def test_an_interrupted_switch_goes_on(longhorn: LonghornFacts, used: HolderFacts, expected: list[str]) -> None:
     assert ids(changes(PINNED, longhorn, used, replace=True)) == expected
+
+
+def test_a_plan_does_not_change_while_a_restore_that_was_begun_goes_on() -> None:
+    plans = [
+        Plan(runbook="r", lab="l", changes=changes(PINNED, living(OLD, one, bound=USED), HELD, replace=True)).digest
+        for one in (DONE, volume(NEW, of=f"{PIN}@5", made=10, restore_required=True))
+    ]
+    assert plans[0] == plans[1]
 
 
 def test_a_workload_comes_back_with_as_many_replicas_as_it_had() -> None:
