@@ -1,0 +1,159 @@
+"""A recovery that is cut off goes on; one that is given up gives back what it had taken."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from labkit.facts.restore import HELD
+
+from .conftest import Living
+
+NOTES = "default/notes-data"
+
+
+def kill_at(living: Living, word: str, *words: str) -> None:
+    """Run the notebook by the command, and kill it as soon as its journal says a word."""
+    root = living.lab_file.parents[1]
+    (root / "notebooks").mkdir(exist_ok=True)
+    before = set(root.glob("outputs/*-disaster-recovery/journal.jsonl"))
+    program = subprocess.Popen(
+        [sys.executable, "-m", "labkit", "run", "disaster-recovery", *words],
+        cwd=root, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        living.until(lambda: any(word in one.read_text() for one in journals(root, before)), 120)
+    finally:
+        os.killpg(program.pid, signal.SIGKILL)
+        program.wait()
+
+
+def journals(root: Path, before: set[Path]) -> list[Path]:
+    return [one for one in root.glob("outputs/*-disaster-recovery/journal.jsonl") if one not in before]
+
+
+@pytest.mark.parametrize(
+    ("app", "claim", "word"),
+    [
+        ("actual", "default/actual-data", "asked for restored-"),
+        ("linkding", "default/linkding-data", "is taken away"),
+        ("jellyfin", "default/jellyfin-config", "made way; volume"),
+    ],
+)
+def test_it_goes_on_where_it_was_cut_off(living: Living, app: str, claim: str, word: str) -> None:
+    old = living.volume(claim).name
+    between, first, second = living.two_states(claim)
+    names = {one.name for one in living.longhorn().volumes}
+
+    words = ["-p", "scope", "apps", "-p", "apps", json.dumps([app]), "-p", "restore_as_of", between]
+    kill_at(living, word, *words)
+    living.recover(scope="apps", apps=[app], restore_as_of=between)
+
+    now = living.volume(claim)
+    assert living.checksum(now.name) == first
+    assert living.checksum(old) == second
+    made = {one.name for one in living.longhorn().volumes} - names
+    assert made == {now.name}, "restored once"
+    assert living.suspended() == []
+    assert HELD not in living.workload(app)["metadata"].get("annotations", {})
+
+
+def test_what_is_given_up_is_given_back(living: Living) -> None:
+    claim = "default/karakeep-data"
+    between, _, second = living.two_states(claim)
+    words = ["-p", "scope", "volume", "-p", "volumes", json.dumps([claim]), "-p", "restore_as_of", between]
+    kill_at(living, "no pod of karakeep runs", *words)
+    assert living.workload("karakeep")["metadata"]["annotations"][HELD] == "1"
+
+    living.recover(scope="apps")
+
+    assert living.workload("karakeep")["spec"]["replicas"] == 1
+    assert living.suspended() == []
+    now = living.volume(claim)
+    living.until(lambda: living.twin.data()[now.name]["mounted"])
+    if not now.from_backup:
+        assert living.checksum(now.name) == second
+
+
+def test_a_claim_that_git_does_not_know_comes_back_as_it_was(living: Living) -> None:
+    make_notes(living)
+    before = living.claim(NOTES)
+    between, first, second = living.two_states(NOTES)
+    old = living.volume(NOTES).name
+
+    living.recover(scope="volume", volumes=[NOTES], restore_as_of=between)
+
+    after, now = living.claim(NOTES), living.volume(NOTES)
+    assert (after.labels, after.requested, after.access_modes) == (before.labels, before.requested, before.access_modes)
+    assert after.volume == now.name != old, "a claim without a pin has a PersistentVolume of the volume's own name"
+    assert living.checksum(now.name) == first
+    assert living.checksum(old) == second
+    assert living.longhorn().volume(old) is not None
+
+
+def test_an_empty_volume_that_won_the_race_is_set_aside(living: Living) -> None:
+    make_notes(living)
+    _, first = living.backup(NOTES)
+    lost = living.volume(NOTES).name
+    time.sleep(1.05)
+    lose(living)
+    make_notes(living)
+    winner = living.volume(NOTES).name
+    assert winner != lost
+    began = living.checksum(winner)
+    assert began != first, "the app has begun anew"
+
+    living.recover(scope="lab", volumes=[NOTES], empty=["authelia-config", "karakeep-search"])
+
+    assert living.checksum(living.volume(NOTES).name) == first
+    assert living.checksum(winner) == began, "it is kept, with all that was on it"
+
+
+def make_notes(living: Living) -> None:
+    """An app that somebody has made by hand, on a volume of the class."""
+    cluster = living.cluster
+    shape = {"accessModes": ["ReadWriteOnce"], "storageClassName": "longhorn",
+             "resources": {"requests": {"storage": "64Mi"}}}  # fmt: skip
+    cluster.apply("/api/v1/namespaces/default/persistentvolumeclaims/notes-data", {
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": shape,
+        "metadata": {"name": "notes-data", "namespace": "default", "labels": {"who": "me"}},
+    }, manager="me")  # fmt: skip
+    mount = {"name": "data", "persistentVolumeClaim": {"claimName": "notes-data"}}
+    pod = {"containers": [{"name": "notes", "image": "notes:1"}], "volumes": [mount]}
+    cluster.apply("/apis/apps/v1/namespaces/default/deployments/notes", {
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "notes", "namespace": "default"},
+        "spec": {"replicas": 1, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": {"app": "notes"}},
+                 "template": {"metadata": {"labels": {"app": "notes"}}, "spec": pod}},
+    }, manager="me")  # fmt: skip
+    living.until(lambda: living.twin.data().get(bound(living), {}).get("mounted"), 60)
+
+
+def bound(living: Living) -> str:
+    longhorn = living.longhorn()
+    claim = longhorn.find_claim("default", "notes-data")
+    pv = longhorn.pv(claim.volume) if claim is not None else None
+    return pv.handle if pv is not None else ""
+
+
+def lose(living: Living) -> None:
+    """Lose the app with its claim and its volume; the backup is left."""
+    cluster, longhorn = living.cluster, living.longhorn()
+    claim = longhorn.find_claim("default", "notes-data")
+    assert claim is not None
+    paths = [
+        "/apis/apps/v1/namespaces/default/deployments/notes",
+        "/api/v1/namespaces/default/persistentvolumeclaims/notes-data",
+        f"/api/v1/persistentvolumes/{claim.volume}",
+        f"/apis/longhorn.io/v1beta2/namespaces/longhorn-system/volumes/{bound(living)}",
+    ]
+    for path in paths:
+        cluster.delete(path)
+        living.until(lambda path=path: cluster.find(path) is None, 60)
