@@ -134,7 +134,7 @@ def test_an_export_that_is_empty_where_backups_should_be_stops_it(twin: TwinHand
         assert "change nothing in Longhorn meanwhile" in str(error)
     finally:
         twin.clear("nfs-empty")
-    until(lambda: sum(one["status"].get("state") == "Completed" for one in cluster.items(own("backups"))) == 2)
+    until(lambda: sum(parse_backup(one).state == "Completed" for one in cluster.items(own("backups"))) == 2)
     assert Drill().changes == []
 
 
@@ -149,7 +149,7 @@ def test_a_nas_that_is_away_is_told_by_longhorns_own_words(twin: TwinHandle, clu
     finally:
         twin.clear("nas-unreachable")
     path = own("backuptargets", "default")
-    until(lambda: cluster.get(path)["status"].get("available"))
+    until(lambda: (cluster.get(path).get("status") or {}).get("available"))
 
 
 def test_a_longhorn_that_is_too_slow_ends_with_what_was_seen_last(twin: TwinHandle, cluster: Cluster) -> None:

@@ -156,12 +156,19 @@ def unbind(cluster: Cluster, access: Access, scratch: Scratch, claim: str) -> No
 
 
 def clear(cluster: Cluster, access: Access, scratch: Scratch) -> int:
-    """Remove all that a drill of this name made, and wait until it is gone; return how many objects there were."""
+    """Remove all that a drill of this name made, and wait until it is gone; return how many objects there were.
+
+    Pods and claims go first, then what they were bound to, the volume last: so nothing is taken from under a mount.
+    """
     selector = f"{LABEL}={scratch.label}"
     pvs = [f"{_PVS}/{one['metadata']['name']}" for one in cluster.items(_PVS, labelSelector=selector)]
-    paths = [f"/api/v1/namespaces/{scratch.name}", *pvs, own("volumes", scratch.name)]
-    there = [path for path in paths if cluster.delete(path)]
-    left = list(there)
+    turns = ([f"/api/v1/namespaces/{scratch.name}"], pvs, [own("volumes", scratch.name)])
+    return sum(_remove(cluster, access, scratch, paths) for paths in turns)
+
+
+def _remove(cluster: Cluster, access: Access, scratch: Scratch, paths: list[str]) -> int:
+    left = [path for path in paths if cluster.delete(path)]
+    count = len(left)
 
     def probe() -> bool | None:
         left[:] = [path for path in left if cluster.find(path) is not None]
@@ -170,4 +177,4 @@ def clear(cluster: Cluster, access: Access, scratch: Scratch) -> int:
     access.wait(probe, what=f"removal of {scratch.name}", deadline=_GONE_SECONDS, every=1.0,
                 last=lambda: f"still there: {', '.join(left)}",
                 causes="the next run of backup-drill removes what is left")  # fmt: skip
-    return len(there)
+    return count
