@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from labkit.checks.base import Check, error, info, warning
@@ -11,7 +11,7 @@ from labkit.checks.room import check_room
 from labkit.facts.backups import StoreFacts
 from labkit.facts.git import GitFacts
 from labkit.facts.longhorn import LonghornFacts
-from labkit.facts.restore import HolderFacts, WantedVolume
+from labkit.facts.restore import KEPT, Holder, HolderFacts, WantedVolume, claim_label
 from labkit.lab import Lab
 from labkit.plan import Change, Finding
 from labkit.rules.needed import Goal, needed_volumes, to_restore
@@ -177,6 +177,7 @@ def check_living(
     if restores and longhorn.settings.get(_LIMIT) == "0":
         yield error("recovery.limit", f"setting {_LIMIT}", "1 or more", "0: no restore ever begins", "set it to 5")
     switched = {one.target for one in changes if one.kind == "claim-volume"}
+    yield from _check_half(longhorn, holders, switched)
     for one in wanted:
         if one.claim.handle and one.backup is not None and not _comes_from(one, longhorn):
             yield error("recovery.fixed", f"volume of claim {one.id}", "a PersistentVolume that labkit may make",
@@ -186,6 +187,30 @@ def check_living(
             if holder.kind not in _SCALED:
                 yield error("recovery.holder", holder.id, "a workload that can be scaled down", f"a {holder.kind}",
                             f"end it first: it uses {one.id}")  # fmt: skip
+
+
+def half_switched(holder: Holder, longhorn: LonghornFacts) -> tuple[str, ...]:
+    """Return the claims of a workload that a run was cut off at while it switched them, `namespace/name`."""
+    kept = {one.labels[KEPT] for one in longhorn.volumes if KEPT in one.labels}
+    found = []
+    for name in holder.claims if holder.held else ():
+        claim = longhorn.find_claim(holder.namespace, name)
+        bound = claim is not None and claim.phase == "Bound" and not claim.deleting
+        if not bound and claim_label(holder.namespace, name) in kept:
+            found.append(f"{holder.namespace}/{name}")
+    return tuple(found)
+
+
+def _check_half(longhorn: LonghornFacts, holders: HolderFacts, switched: Collection[str]) -> Iterator[Finding]:
+    """Yield claims that were taken away and not made anew: only a person knows which way they shall go."""
+    for holder in holders.holders:
+        for name in half_switched(holder, longhorn):
+            if name not in switched:
+                label = claim_label(*name.split("/"))
+                kept = ", ".join(one.name for one in longhorn.volumes if one.labels.get(KEPT) == label)
+                got = f"one cut off in its switch; kept: {kept}"
+                yield error("recovery.half", f"claim {name}", "one that is bound", got,
+                            f"scope=volume, volumes=[{name}] goes on; volumes=[{name}={kept}] goes back")  # fmt: skip
 
 
 def _comes_from(one: WantedVolume, longhorn: LonghornFacts) -> bool:

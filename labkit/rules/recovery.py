@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labkit.checks.restore import check_recovery
+from labkit.checks.restore import check_recovery, half_switched
 from labkit.facts.flux import FluxFacts, FluxObject
 from labkit.facts.longhorn import LonghornFacts
 from labkit.facts.restore import Holder, HolderFacts, WantedVolume
@@ -122,9 +122,13 @@ class _GoBack:
         return change.model_copy(update={"needs": (*change.needs, *more)})
 
     def _left_down(self, changes: Iterable[Change]) -> list[Change]:
-        """Workloads that an interrupted run scaled down, and that this one is not about."""
+        """Workloads that an interrupted run scaled down, and that this one is not about.
+
+        One whose claim was taken away already is not given back: a check asks which way it shall go.
+        """
         known = {change.target for change in changes if change.kind == "workload-up"}
-        return [_given_back(holder) for holder in self.holders.holders if holder.held and holder.id not in known]
+        left = [one for one in self.holders.holders if one.held and one.id not in known]
+        return [_given_back(holder) for holder in left if not half_switched(holder, self.longhorn)]
 
     def _running(self, one: WantedVolume, changes: Iterable[Change]) -> tuple[str, ...]:
         """The changes after which the app of a claim runs on its restored volume."""

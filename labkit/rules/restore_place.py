@@ -265,7 +265,8 @@ def _volume_for(
     if current is not None and _is_from(current, backup):
         return current.name, True
     if not replace:
-        for one in (current, longhorn.volume(pinned)):
+        there = longhorn.volume(pinned)
+        for one in (current, there if there is not None and KEPT not in there.labels else None):
             if one is not None and not one.is_restoring and not one.restore_failed and not is_winner(one, wanted):
                 return one.name, _is_from(one, backup)
     for name in (pinned, *(() if claim.handle else beside_names(backup))):

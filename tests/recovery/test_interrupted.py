@@ -70,7 +70,7 @@ def test_what_is_given_up_is_given_back(living: Living) -> None:
     claim = "default/karakeep-data"
     between, _, second = living.two_states(claim)
     words = ["-p", "scope", "volume", "-p", "volumes", json.dumps([claim]), "-p", "restore_as_of", between]
-    kill_at(living, "no pod of karakeep runs", *words)
+    kill_at(living, "waits for karakeep", *words)
     assert living.workload("karakeep")["metadata"]["annotations"][HELD] == "1"
 
     living.recover(scope="apps")

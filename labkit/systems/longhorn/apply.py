@@ -21,7 +21,7 @@ TABLE: Mapping[tuple[str, Action], str] = {
     ("restored-volume", Action.CREATE): "labkit.systems.longhorn.restore:apply_restored_volume",
     ("empty-volume", Action.CREATE): "labkit.systems.longhorn.restore:apply_empty_volume",
     ("volume-content", Action.ACT): "labkit.systems.longhorn.content:apply_content",
-    ("restored-pv", Action.CREATE): "labkit.systems.longhorn.volumes:apply_pv",
+    ("restored-pv", Action.CREATE): "labkit.systems.longhorn.pvs:apply_pv",
     ("claim-volume", Action.UPDATE): "labkit.systems.longhorn.volumes:apply_claim",
     ("workload-down", Action.ACT): "labkit.systems.longhorn.holders:apply_down",
     ("workload-up", Action.ACT): "labkit.systems.longhorn.holders:apply_up",

@@ -1,4 +1,4 @@
-"""PersistentVolumes for restored volumes, and claims switched to them; what was there before is kept.
+"""Claims switched to restored volumes; what was there before is kept.
 
 A switch may be cut off anywhere: each of its steps looks at what is there and does only what is missing.
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from labkit.errors import StepFailed
-from labkit.facts.longhorn import DRIVER, GROUP_LABEL, JOB_LABEL, PersistentVolume
+from labkit.facts.longhorn import DRIVER, GROUP_LABEL, JOB_LABEL
 from labkit.facts.restore import CLAIM, KEPT, KEPT_GROUP, claim_label
 from labkit.lab import Lab
 from labkit.plan import Change
@@ -20,100 +20,15 @@ from labkit.systems.gitread import read_git
 from labkit.systems.k3s.cluster import open_cluster
 from labkit.systems.k3s.waiting import ask_patiently
 from labkit.systems.kubernetes import Cluster, KubeError
-from labkit.systems.longhorn.claims import parse_claim, parse_pv
+from labkit.systems.longhorn.claims import parse_claim
 from labkit.systems.longhorn.paths import own
-from labkit.systems.longhorn.restore import find_volume
+from labkit.systems.longhorn.pvs import PVS, claim_path, find_pv, reserve, wait_until_bound
 
-_PVS = "/api/v1/persistentvolumes"
 _GONE_SECONDS = 300.0
-_BOUND_SECONDS = 120.0
-_STALE = "30"
 _KEEPS = ("Retain",)
 _KEPT_GROUP = f"{GROUP_LABEL}{KEPT_GROUP}"
 _OURS = ("pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes.io/", "kubectl.kubernetes.io/")
 """Annotations of a claim that its former life has left: the next one gets its own."""
-
-
-def apply_pv(lab: Lab, access: Access, change: Change, step: Step) -> str:
-    """Make the PersistentVolume of a restored volume, reserved for its claim; wait for the claim when it is there.
-
-    Raises:
-        StepFailed: one of that name stands for another volume, or the claim does not bind.
-    """
-    cluster = open_cluster(lab, access)
-    _reserve(cluster, change.target, change.after)
-    claim = str(change.after["claim"])
-    if cluster.find(_claim_path(claim)) is None:
-        return f"reserved for {claim}"
-    _wait_until_bound(cluster, access, step, claim, change.target)
-    return f"bound to {claim}"
-
-
-def _claim_path(claim: str) -> str:
-    space, _, name = claim.partition("/")
-    return f"/api/v1/namespaces/{space}/persistentvolumeclaims/{name}"
-
-
-def _find_pv(cluster: Cluster, name: str) -> PersistentVolume | None:
-    item = cluster.find(f"{_PVS}/{name}") if name else None
-    return parse_pv(item) if item is not None else None
-
-
-def _reserve(cluster: Cluster, name: str, after: Mapping[str, Any]) -> None:
-    """Have a PersistentVolume of that name for the volume, free for the claim and for nobody else."""
-    found = _find_pv(cluster, name)
-    if found is None:
-        attributes = _attributes(cluster, str(after["volume"]))
-        cluster.post(_PVS, pv_body(name, after, attributes))
-    elif found.handle != after["volume"]:
-        raise StepFailed(f"PersistentVolume {name}: expected none, or one for {after['volume']}, got {found.handle}",
-                         next_step="run again: the plan is made anew")  # fmt: skip
-    elif found.phase == "Released" or (found.claim_uid and found.phase != "Bound"):
-        space, _, claim = str(after["claim"]).partition("/")
-        ref = {"namespace": space, "name": claim, "uid": None, "resourceVersion": None}
-        cluster.patch(f"{_PVS}/{name}", {"spec": {"claimRef": ref}})
-
-
-def _attributes(cluster: Cluster, volume: str) -> dict[str, str]:
-    found = find_volume(cluster, volume)
-    if found is None:
-        raise StepFailed(f"volume {volume}: expected it in Longhorn, got none", next_step="run again: it is restored")
-    return {
-        "numberOfReplicas": str(found.replicas), "staleReplicaTimeout": _STALE,
-        **({"encrypted": "true"} if found.encrypted else {}),
-    }  # fmt: skip
-
-
-def pv_body(name: str, after: Mapping[str, Any], attributes: Mapping[str, str]) -> dict[str, Any]:
-    """Return the manifest of a PersistentVolume that only one claim can bind to: a claimRef without a uid. Pure."""
-    space, _, claim = str(after["claim"]).partition("/")
-    csi: dict[str, Any] = {
-        "driver": DRIVER, "fsType": after["fs"], "volumeHandle": after["volume"], "volumeAttributes": dict(attributes),
-        **_secrets(after.get("secrets") or {}, space=space, claim=claim),
-    }  # fmt: skip
-    spec: dict[str, Any] = {
-        "capacity": {"storage": str(after["size"])}, "accessModes": [*after["modes"]], "volumeMode": "Filesystem",
-        "persistentVolumeReclaimPolicy": "Retain", "storageClassName": after["class"], "csi": csi,
-        "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": space, "name": claim},
-    }  # fmt: skip
-    if after.get("mount"):
-        spec["mountOptions"] = [*after["mount"]]
-    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}
-
-
-def _secrets(given: Mapping[str, str], *, space: str, claim: str) -> dict[str, dict[str, str]]:
-    """The references of an encrypted volume, from the parameters of its class."""
-    found: dict[str, dict[str, str]] = {}
-    for words, key in (("node-stage", "nodeStageSecretRef"), ("node-publish", "nodePublishSecretRef")):
-        name = given.get(f"csi.storage.k8s.io/{words}-secret-name")
-        where = given.get(f"csi.storage.k8s.io/{words}-secret-namespace")
-        if name and where:
-            found[key] = {"name": _filled(name, space, claim), "namespace": _filled(where, space, claim)}
-    return found
-
-
-def _filled(text: str, space: str, claim: str) -> str:
-    return text.replace("${pvc.name}", claim).replace("${pvc.namespace}", space)
 
 
 def apply_claim(lab: Lab, access: Access, change: Change, step: Step) -> str:
@@ -124,10 +39,9 @@ def apply_claim(lab: Lab, access: Access, change: Change, step: Step) -> str:
     """
     cluster = open_cluster(lab, access)
     name, volume = str(change.after["pv"]), str(change.after["volume"])
-    claim = cluster.find(_claim_path(change.target))
+    claim = cluster.find(claim_path(change.target))
     if claim is not None and _is_on(cluster, claim, volume):
-        _wait_until_bound(cluster, access, step, change.target, name)
-        _take_back(cluster, volume, change.after.get("labels"))
+        wait_until_bound(cluster, access, step, change.target, name)
         return f"on {volume} already"
     body = _claim_body(lab, access, cluster, change, claim)
     kept = _keep(cluster, change, claim, name, volume)
@@ -136,16 +50,16 @@ def apply_claim(lab: Lab, access: Access, change: Change, step: Step) -> str:
     for one in kept:
         _check_kept(cluster, one)
     _retire(cluster, change.target, volume)
-    _reserve(cluster, name, change.after)
-    _make_claim(cluster, body)
-    _wait_until_bound(cluster, access, step, change.target, name)
     _take_back(cluster, volume, change.after.get("labels"))
+    reserve(cluster, name, change.after)
+    _make_claim(cluster, body)
+    wait_until_bound(cluster, access, step, change.target, name)
     return f"on {volume}; kept: {', '.join(kept) or 'nothing was there'}"
 
 
 def _is_on(cluster: Cluster, claim: Mapping[str, Any], volume: str) -> bool:
     seen = parse_claim(claim, {})
-    pv = _find_pv(cluster, seen.volume)
+    pv = find_pv(cluster, seen.volume)
     return pv is not None and pv.handle == volume and not seen.deleting and seen.phase != "Lost"
 
 
@@ -203,24 +117,22 @@ def _as_in_git(body: dict[str, Any], tree: Mapping[str, Any], by: str) -> dict[s
     return body
 
 
-def _keep(
-    cluster: Cluster, change: Change, claim: Mapping[str, Any] | None, name: str, volume: str
-) -> tuple[str, ...]:
+def _keep(cluster: Cluster, change: Change, claim: Mapping[str, Any] | None, name: str, volume: str) -> tuple[str, ...]:
     """Have every volume that gives way outlive its claim and its PersistentVolume; return their names."""
     named = str((claim or {}).get("spec", {}).get("volumeName") or "")
     kept: list[str] = []
     for one in dict.fromkeys((named, str(change.before.get("pv") or ""), name)):
-        pv = _find_pv(cluster, one)
+        pv = find_pv(cluster, one)
         if pv is None or pv.handle == volume:
             continue
         if pv.driver != DRIVER:
             raise StepFailed(f"PersistentVolume {one}: expected one of Longhorn, got one on {pv.driver}",
                              next_step=f"look at the claim {change.target}: it is left as it is")  # fmt: skip
         if pv.reclaim not in _KEEPS:
-            cluster.patch(f"{_PVS}/{one}", {"spec": {"persistentVolumeReclaimPolicy": "Retain"}})
+            cluster.patch(f"{PVS}/{one}", {"spec": {"persistentVolumeReclaimPolicy": "Retain"}})
         _mark(cluster, pv.handle, change.target)
         kept.append(pv.handle)
-        seen = _find_pv(cluster, one)
+        seen = find_pv(cluster, one)
         if seen is not None and seen.reclaim not in _KEEPS:
             raise StepFailed(f"PersistentVolume {one}: expected it to be set to Retain, got {seen.reclaim}: nothing "
                              "was taken away", next_step="run again")  # fmt: skip
@@ -266,7 +178,7 @@ def _check_kept(cluster: Cluster, volume: str) -> None:
 
 
 def _remove_claim(cluster: Cluster, access: Access, step: Step, claim: str) -> None:
-    path = _claim_path(claim)
+    path = claim_path(claim)
     if not cluster.delete(path):
         return
     step.say(f"claim {claim} is taken away")
@@ -287,14 +199,14 @@ def _mounts(pod: Mapping[str, Any], claim: str) -> bool:
 
 def _remove_pv(cluster: Cluster, access: Access, step: Step, name: str, volume: str) -> None:
     """Take the object of a PersistentVolume away when it stands for another volume: that one is set to Retain."""
-    found = _find_pv(cluster, name)
+    found = find_pv(cluster, name)
     if found is None or found.handle == volume:
         return
     if found.reclaim not in _KEEPS:
         raise StepFailed(f"PersistentVolume {name}: expected Retain, got {found.reclaim}", next_step="run again")
-    cluster.delete(f"{_PVS}/{name}")
+    cluster.delete(f"{PVS}/{name}")
     step.say(f"PersistentVolume {name} made way; volume {found.handle} stays")
-    _wait_until_gone(cluster, access, f"{_PVS}/{name}", f"PersistentVolume {name}", lambda: "it is still there")
+    _wait_until_gone(cluster, access, f"{PVS}/{name}", f"PersistentVolume {name}", lambda: "it is still there")
 
 
 def _wait_until_gone(cluster: Cluster, access: Access, path: str, what: str, last: Any) -> None:
@@ -309,31 +221,9 @@ def _wait_until_gone(cluster: Cluster, access: Access, path: str, what: str, las
 def _make_claim(cluster: Cluster, body: Mapping[str, Any]) -> None:
     """Make the claim as Flux's own bootstrap applies things: Flux takes the fields over when it looks again."""
     metadata = body["metadata"]
-    path = _claim_path(f"{metadata['namespace']}/{metadata['name']}")
+    path = claim_path(f"{metadata['namespace']}/{metadata['name']}")
     try:
         cluster.apply(path, body, force=True, manager=FLUX_MANAGER)
     except KubeError as exc:
         raise StepFailed(f"claim {metadata['namespace']}/{metadata['name']}: expected the API to take it, got "
                          f"{exc.status}: {exc.said}", next_step="mend it in Git, then run again") from exc  # fmt: skip
-
-
-def _wait_until_bound(cluster: Cluster, access: Access, step: Step, claim: str, pv: str) -> None:
-    """Wait until a claim is bound to the PersistentVolume, and the other way round."""
-    told = ["it is not there"]
-
-    def probe() -> bool | None:
-        item = ask_patiently(lambda: cluster.find(_claim_path(claim)))
-        if not item:
-            return None
-        seen, volume = parse_claim(item, {}), _find_pv(cluster, pv)
-        if seen.phase == "Bound" and seen.volume == pv and volume is not None and volume.phase == "Bound":
-            return True
-        text = f"{seen.phase or 'Pending'}{f' on {seen.volume}' if seen.volume else ''}"
-        if text != told[0]:
-            told[0] = text
-            step.say(f"claim {claim}: {text}")
-        return None
-
-    access.wait(probe, what=f"claim {claim} bound to {pv}", deadline=_BOUND_SECONDS, every=1.0, last=lambda: told[0],
-                causes=f"look at its events: kubectl -n {claim.partition('/')[0]} describe pvc; class, size and access "
-                "modes must fit")  # fmt: skip
