@@ -82,6 +82,12 @@ class Living:
         time.sleep(1.05)
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
+    def saved(self, claim: str) -> tuple[str, str]:
+        """Back up, then write on; return the checksums of the backup and of what is there now."""
+        _, first = self.backup(claim)
+        self.write()
+        return first, self.checksum(self.volume(claim).name)
+
     def two_states(self, claim: str) -> tuple[str, str, str]:
         """Back up, write, back up again; return the moment between, and both checksums."""
         _, first = self.backup(claim)

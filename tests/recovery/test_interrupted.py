@@ -45,17 +45,15 @@ def journals(root: Path, before: set[Path]) -> list[Path]:
     [
         ("actual", "default/actual-data", "asked for restored-"),
         ("linkding", "default/linkding-data", "is taken away"),
-        ("jellyfin", "default/jellyfin-config", "made way; volume"),
     ],
 )
 def test_it_goes_on_where_it_was_cut_off(living: Living, app: str, claim: str, word: str) -> None:
     old = living.volume(claim).name
-    between, first, second = living.two_states(claim)
+    first, second = living.saved(claim)
     names = {one.name for one in living.longhorn().volumes}
 
-    words = ["-p", "scope", "apps", "-p", "apps", json.dumps([app]), "-p", "restore_as_of", between]
-    kill_at(living, word, *words)
-    living.recover(scope="apps", apps=[app], restore_as_of=between)
+    kill_at(living, word, "-p", "scope", "apps", "-p", "apps", json.dumps([app]))
+    living.recover(scope="apps", apps=[app])
 
     now = living.volume(claim)
     assert living.checksum(now.name) == first
@@ -68,9 +66,8 @@ def test_it_goes_on_where_it_was_cut_off(living: Living, app: str, claim: str, w
 
 def test_what_is_given_up_is_given_back(living: Living) -> None:
     claim = "default/karakeep-data"
-    between, _, second = living.two_states(claim)
-    words = ["-p", "scope", "volume", "-p", "volumes", json.dumps([claim]), "-p", "restore_as_of", between]
-    kill_at(living, "waits for karakeep", *words)
+    _, second = living.saved(claim)
+    kill_at(living, "waits for karakeep", "-p", "scope", "volume", "-p", "volumes", json.dumps([claim]))
     assert living.workload("karakeep")["metadata"]["annotations"][HELD] == "1"
 
     living.recover(scope="apps")
@@ -86,10 +83,10 @@ def test_what_is_given_up_is_given_back(living: Living) -> None:
 def test_a_claim_that_git_does_not_know_comes_back_as_it_was(living: Living) -> None:
     make_notes(living)
     before = living.claim(NOTES)
-    between, first, second = living.two_states(NOTES)
+    first, second = living.saved(NOTES)
     old = living.volume(NOTES).name
 
-    living.recover(scope="volume", volumes=[NOTES], restore_as_of=between)
+    living.recover(scope="volume", volumes=[NOTES])
 
     after, now = living.claim(NOTES), living.volume(NOTES)
     assert (after.labels, after.requested, after.access_modes) == (before.labels, before.requested, before.access_modes)
