@@ -41,6 +41,8 @@ _READ = 60.0
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 _HOST = "https://cluster"  # stands for whichever server answers
 _PAGE = 500
+_WIDEST = 64
+"""As many connections are kept as a survey of everything asks side by side."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ class _Doors:
     def _pool(self, host: str) -> urllib3.PoolManager:
         with self._guard:
             if host not in self._pools:
-                self._pools[host] = urllib3.PoolManager(ssl_context=self._context, server_hostname=host, maxsize=16)
+                self._pools[host] = urllib3.PoolManager(ssl_context=self._context, server_hostname=host, maxsize=_WIDEST)
             return self._pools[host]
 
 
