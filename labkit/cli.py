@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from labkit import __version__
-from labkit.commands import backups, check, message, runbooks, schedule, schema, twin
+from labkit.commands import backups, check, keep, message, runbooks, schedule, schema, twin
 from labkit.errors import LabError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 runbooks.mount(app)
 schedule.mount(app)
 schema.mount(app)
+keep.mount(app)
 for _part in (check.check, twin.app, backups.app, message.app):
     app.add_typer(_part)
 

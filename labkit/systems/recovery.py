@@ -17,6 +17,7 @@ from labkit.systems.git import holds
 from labkit.systems.gitread import read_git
 from labkit.systems.k3s.cluster import open_cluster
 from labkit.systems.k3s.waiting import ask_patiently
+from labkit.systems.kept import put_back
 from labkit.systems.kubernetes import Cluster
 from labkit.systems.longhorn.paths import own
 from labkit.systems.routes import wait_for_route
@@ -111,4 +112,4 @@ def wait_for_routes(lab: Lab, access: Access, change: Change, step: Step) -> str
     return ", ".join(f"{row.host} {row.status}" for row in rows)
 
 
-_APPLY: Mapping[str, Apply] = {"longhorn": wait_for_longhorn, "routes": wait_for_routes}
+_APPLY: Mapping[str, Apply] = {"longhorn": wait_for_longhorn, "routes": wait_for_routes, "kept-secret": put_back}

@@ -9,7 +9,7 @@ from typing import Any
 
 from labkit.lab.k3sconfig import api_url
 from labkit.lab.kubevip import deploys_kube_vip
-from labkit.twin.flux.claims import longhorn_claims
+from labkit.twin.flux.claims import all_objects, claims_among
 from labkit.twin.flux.system import GitOps
 from labkit.twin.k3s.pki import make_pki
 from labkit.twin.k3s.scenario import keep_kubeconfig
@@ -58,8 +58,10 @@ class Disaster:
         gitops.pinned = False
         tree = await gitops.check_out()
         entry = world.lab.git.path.removeprefix("./").strip("/")
-        claims = await asyncio.to_thread(longhorn_claims, tree, entry)
-        former = Former(tuple(claims), Seed(world.options.seed, f"{world.lab.name} former"), datetime.now(UTC))
+        objects = await asyncio.to_thread(lambda: list(all_objects(tree, entry)))
+        await asyncio.to_thread(gitops.keep_certificates, objects)
+        seed = Seed(world.options.seed, f"{world.lab.name} former")
+        former = Former(tuple(claims_among(objects)), seed, datetime.now(UTC))
         for folder in self._storage.exports.places.values():
             await asyncio.to_thread(former.leave, BackupStore(folder), self._storage.past)
         self._keep_kubeconfig()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cryptography import x509
 
+from labkit.facts.kept import UNTIL
 from labkit.twin.charts.issuing import Issued, Issuer, names_of, read_certificate
 from labkit.twin.controllers.framework import Result
 from labkit.twin.controllers.objects import (
@@ -200,25 +201,7 @@ class Certificates(_Program):
         return 0.0
 
     def _store(self, obj: Object, issuer: Object, issued: Issued) -> None:
-        spec = spec_of(obj)
-        template = spec.get("secretTemplate") or {}
-        notes = {
-            **(template.get("annotations") or {}),
-            f"{_GROUP}/alt-names": ",".join(spec.get("dnsNames") or []),
-            f"{_GROUP}/certificate-name": name_of(obj), f"{_GROUP}/common-name": _common(spec),
-            f"{_GROUP}/ip-sans": ",".join(spec.get("ipAddresses") or []),
-            f"{_GROUP}/issuer-group": spec["issuerRef"].get("group") or _GROUP,
-            f"{_GROUP}/issuer-kind": issuer["kind"], f"{_GROUP}/issuer-name": name_of(issuer),
-            f"{_GROUP}/uri-sans": "",
-        }  # fmt: skip
-        labels = {**(template.get("labels") or {}), f"controller.{_GROUP}/fao": "true"}
-        body = {
-            "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-            "metadata": {"name": spec["secretName"], "namespace": namespace_of(obj), "annotations": notes,
-                         "labels": labels},
-            "data": {"tls.crt": _encoded(issued.chain), "tls.key": _encoded(issued.key)},
-        }  # fmt: skip
-        self.api.apply(body, manager="cert-manager-certificates-issuing", force=True)
+        self.api.apply(secret_for(obj, issuer, issued), manager="cert-manager-certificates-issuing", force=True)
 
     def _request(self, obj: Object) -> Object:
         number = int(status_of(obj).get("revision") or 0) + 1
@@ -273,6 +256,47 @@ class Certificates(_Program):
         conditions = with_condition(now, kind, status, self.now(), reason=reason, message=message,
                                     observedGeneration=meta(obj).get("generation", 1))  # fmt: skip
         self.status(CERTIFICATES, obj, conditions=conditions)
+
+
+def secret_for(obj: Object, issuer: Object, issued: Issued) -> Object:
+    """Return the Secret of a Certificate with what its issuer has given."""
+    spec = spec_of(obj)
+    template = spec.get("secretTemplate") or {}
+    notes = {
+        **(template.get("annotations") or {}),
+        f"{_GROUP}/alt-names": ",".join(spec.get("dnsNames") or []),
+        f"{_GROUP}/certificate-name": name_of(obj), f"{_GROUP}/common-name": _common(spec),
+        f"{_GROUP}/ip-sans": ",".join(spec.get("ipAddresses") or []),
+        f"{_GROUP}/issuer-group": spec["issuerRef"].get("group") or _GROUP,
+        f"{_GROUP}/issuer-kind": issuer["kind"], f"{_GROUP}/issuer-name": name_of(issuer),
+        f"{_GROUP}/uri-sans": "",
+    }  # fmt: skip
+    labels = {**(template.get("labels") or {}), f"controller.{_GROUP}/fao": "true"}
+    return {
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": {"name": spec["secretName"], "namespace": namespace_of(obj), "annotations": notes,
+                     "labels": labels},
+        "data": {"tls.crt": _encoded(issued.chain), "tls.key": _encoded(issued.key)},
+    }  # fmt: skip
+
+
+def kept_copies(objects: Sequence[Object], authority: Issuer) -> list[Object]:
+    """Return the Secrets that Certificates of an ACME issuer got in a cluster that is gone, as `keep` leaves them."""
+    asking = [one for one in objects if one["kind"] in ISSUERS and spec_of(one).get("acme")]
+    issuers = {(one["kind"], name_of(one)): one for one in asking}
+    found = []
+    for one in objects:
+        spec = spec_of(one)
+        ref = spec.get("issuerRef") or {}
+        issuer = issuers.get((ref.get("kind") or "Issuer", ref.get("name", "")))
+        if one["kind"] != "Certificate" or issuer is None:
+            continue
+        names = [*(spec.get("dnsNames") or []), *(spec.get("ipAddresses") or [])]
+        issued = authority.issue(names, parse_duration(_NINETY_DAYS) / 86400, common=_common(spec))
+        secret = secret_for(one, issuer, issued)
+        secret["metadata"]["annotations"][UNTIL] = _date(issued.not_after)
+        found.append(secret)
+    return found
 
 
 def why_issue(obj: Object, secret: Object | None, now: float) -> tuple[str, str]:

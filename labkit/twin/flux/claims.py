@@ -1,9 +1,9 @@
-"""The claims on Longhorn's volumes that a repository declares, found as Flux builds it."""
+"""What a repository declares, found as Flux builds it, and the claims on Longhorn's volumes in it."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from labkit.twin.controllers.objects import name_of, namespace_of, spec_of
@@ -15,13 +15,12 @@ _log = logging.getLogger(__name__)
 
 
 def longhorn_claims(tree: Path, entry: str) -> list[Object]:
-    """Return the claims, each with its namespace.
+    """Return the claims that a repository declares, each with its namespace; see `all_objects`."""
+    return claims_among(list(all_objects(tree, entry)))
 
-    Args:
-        tree: the files of the repository.
-        entry: the folder that Flux begins with, from the root.
-    """
-    found = list(_objects(tree, entry))
+
+def claims_among(found: Sequence[Object]) -> list[Object]:
+    """Return the claims among the objects of a repository, each with its namespace."""
     classes = {name_of(one) for one in found if one["kind"] == "StorageClass" and one.get("provisioner") == DRIVER}
     return [
         {**one, "metadata": {**one["metadata"], "namespace": namespace_of(one) or "default"}}
@@ -31,8 +30,13 @@ def longhorn_claims(tree: Path, entry: str) -> list[Object]:
     ]
 
 
-def _objects(tree: Path, entry: str) -> Iterator[Object]:
-    """Yield what the entry builds, and what each Kustomization in that builds."""
+def all_objects(tree: Path, entry: str) -> Iterator[Object]:
+    """Yield what Flux applies, but for secrets in clear.
+
+    Args:
+        tree: the files of the repository.
+        entry: the folder that Flux begins with, from the root.
+    """
     waiting, seen = [{"path": entry}], set()
     while waiting:
         spec = waiting.pop()

@@ -87,7 +87,7 @@ def encrypt_anew(files: Mapping[str, bytes], age_key: str) -> Changes:
         if clear is not None:
             other = str(pyrage.x25519.Identity.generate().to_public())
             rule = next((tree["sops"].get("encrypted_regex") for tree in _trees(files[file]) if "sops" in tree), None)
-            return {file: _encrypt(clear, other, rule)}
+            return {file: encrypt_for(other, clear, rule)}
     return {}
 
 
@@ -109,7 +109,8 @@ def decrypted(text: bytes, age_key: str) -> bytes | None:
     return done.stdout if done.status == 0 else None
 
 
-def _encrypt(text: bytes, recipient: str, rule: str | None) -> bytes:
+def encrypt_for(recipient: str, text: bytes, rule: str | None) -> bytes:
+    """Return a YAML text encrypted for an age recipient; `rule` says which keys."""
     words: list[str | Path] = [sops_program(), "encrypt", "--age", recipient]
     words += ["--encrypted-regex", rule] if rule else []
     words += ["--input-type", "yaml", "--output-type", "yaml", "/dev/stdin"]

@@ -13,7 +13,9 @@ from typing import Any
 import pyrage
 
 from labkit.errors import InputError, LabError, Mistake, StepFailed
+from labkit.facts.kept import KEPT
 from labkit.twin import manifests
+from labkit.twin.charts.certificates import kept_copies
 from labkit.twin.charts.issuing import Issued, Issuer
 from labkit.twin.charts.programs import programs
 from labkit.twin.controllers import Controller
@@ -23,7 +25,15 @@ from labkit.twin.flux import controllers
 from labkit.twin.flux.applying import Applier, ApplyFailed, ordered
 from labkit.twin.flux.base import KUSTOMIZATIONS, RELEASES
 from labkit.twin.flux.build import kustomize
-from labkit.twin.flux.faulty import break_kustomization, charts, encrypt_anew, encrypted, kustomizations, unreadable
+from labkit.twin.flux.faulty import (
+    break_kustomization,
+    charts,
+    encrypt_anew,
+    encrypt_for,
+    encrypted,
+    kustomizations,
+    unreadable,
+)
 from labkit.twin.flux.surroundings import Surroundings
 from labkit.twin.git import Bare, GitServer, Person, serve_copy
 from labkit.twin.git.client import known_hosts_line, parse_url
@@ -219,6 +229,15 @@ class GitOps:
         if self.world.options.age_key and self.unreadable and self.unreadable == encrypted(files):
             hint = "it opens no file of the repository: give the one of its .sops.yaml"
             raise InputError([Mistake("--age-key", 0, 0, self.unreadable[0], "a key that opens it", "another", hint)])
+
+    def keep_certificates(self, objects: Sequence[Object]) -> None:
+        """Have the certificates of a lab that ran in its repository, encrypted, as its owner has kept them."""
+        secrets = kept_copies(objects, self._issuer)
+        if secrets:
+            text = "---\n".join(manifests.dump(one) for one in secrets).encode()
+            key = next(line.strip() for line in self._age_key.splitlines() if line.startswith("AGE-SECRET-KEY-"))
+            recipient = str(pyrage.x25519.Identity.from_str(key).to_public())
+            self._bare.commit({KEPT: encrypt_for(recipient, text, "^(data|stringData)$")}, "Keep certificates")
 
     def _controllers(self, cluster: Cluster) -> Sequence[Controller]:
         """Return the controllers of one cluster: Flux, the programs of its charts, Traefik."""
