@@ -7,8 +7,11 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 
-def write_lab(path: Path, *, hosts: int, servers: int, agents: int) -> Path:
-    """Write a lab file with that many hosts, servers and agents, spread evenly; returns its path."""
+def write_lab(path: Path, *, hosts: int, servers: int, agents: int, sizes: dict[str, str | int] | None = None) -> Path:
+    """Write a lab file with that many hosts, servers and agents, spread evenly; returns its path.
+
+    `sizes` are those of every VM: cores, memory, disk.
+    """
     names = [f"host{number + 1}" for number in range(hosts)]
 
     def vms(role: str, count: int, first: int) -> dict[str, dict[str, str]]:
@@ -21,7 +24,7 @@ def write_lab(path: Path, *, hosts: int, servers: int, agents: int) -> Path:
             for number in range(count)
         }
 
-    lab = {
+    lab: dict[str, object] = {
         "name": "bench",
         "domain": "bench.example",
         "network": {"cidr": "10.20.0.0/16", "gateway": "10.20.0.1", "load_balancer": ["10.20.0.2-10.20.0.4"]},
@@ -38,6 +41,8 @@ def write_lab(path: Path, *, hosts: int, servers: int, agents: int) -> Path:
         "ingress": "10.20.0.2",
         "nas": {"host": "nas.lan", "backup_target": "nfs://nas.lan:/tank/backups"},
     }
+    if sizes:
+        lab["defaults"] = {"vm": sizes}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         YAML().dump(lab, file)

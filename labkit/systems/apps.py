@@ -175,20 +175,23 @@ def _push(lab: Lab, access: Access, change: Change, step: Step, *, branch: str) 
 
 def _apply_reconcile(lab: Lab, access: Access, change: Change, step: Step) -> str:
     """Fetch now, wait for the new revision, then for the Deployment."""
-    cluster, head = open_cluster(lab, access), fetch(lab, access).head
+    cluster = open_cluster(lab, access)
     also = change.after.get("also")
     names = (change.target, *(also if isinstance(also, list) else ()))
-    _reconcile(lab, access, cluster, head, step, names=tuple(f"Kustomization/{NAMESPACE}/{name}" for name in names))
+    head = _reconcile(lab, access, cluster, step, names=tuple(f"Kustomization/{NAMESPACE}/{name}" for name in names))
     workload = str(change.after["workload"])
     _wait_for_workload(access, cluster, workload, step)
     return f"{workload} runs at {head[:7]}"
 
 
-def _reconcile(lab: Lab, access: Access, cluster: Cluster, head: str, step: Step, *, names: tuple[str, ...]) -> None:
-    revision = f"{lab.git.branch}@sha1:{head}"
+def _reconcile(lab: Lab, access: Access, cluster: Cluster, step: Step, *, names: tuple[str, ...]) -> str:
+    """Have Flux look now, and wait until it has applied the head of the branch; return that commit."""
     request_reconcile(cluster, _SOURCE)
+    head = fetch(lab, access).head
+    revision = f"{lab.git.branch}@sha1:{head}"
     goal = Goal(revision, lambda: read_git(lab, access), fits=holds(lab, access, head), only=(_SOURCE, *names))
     wait_for_chain(cluster, access, step, goal)
+    return head
 
 
 def _wait_for_workload(access: Access, cluster: Cluster, identity: str, step: Step) -> None:
@@ -232,12 +235,12 @@ def _apply_route(lab: Lab, access: Access, change: Change, step: Step) -> str:
 
 def _apply_removal(lab: Lab, access: Access, change: Change, step: Step) -> str:
     """Push the removal, and wait until Flux has taken the app out."""
-    head = _push(lab, access, change, step, branch=str(change.after["branch"]))
+    _push(lab, access, change, step, branch=str(change.after["branch"]))
     cluster = open_cluster(lab, access)
     build = read_git(lab, access).builds
     folder = str(change.after["folder"])
     owner = next((f"Kustomization/{one.name}" for one in build if folder.startswith(f"{one.path}/")), "")
-    _reconcile(lab, access, cluster, head, step, names=(owner,) if owner else ())
+    head = _reconcile(lab, access, cluster, step, names=(owner,) if owner else ())
     identity = f"Deployment/{change.after['namespace']}/{change.target}"
 
     def probe() -> bool | None:
