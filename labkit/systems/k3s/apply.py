@@ -15,10 +15,11 @@ from labkit.systems import ssh
 from labkit.systems.access import Access, Step
 from labkit.systems.guests import TOKEN
 from labkit.systems.k3s.cluster import ask_servers, open_cluster
+from labkit.systems.k3s.halt import begin
 from labkit.systems.k3s.join import configure, finish, join
 from labkit.systems.k3s.kubeconfig import store_kubeconfig
 from labkit.systems.k3s.nodes import drain_node, label, remove_node, return_node
-from labkit.systems.k3s.restore import begin, finish_restore, first_member, rejoin
+from labkit.systems.k3s.restore import finish_restore, first_member, rejoin
 from labkit.systems.k3s.upgrade import save_snapshot, upgrade
 from labkit.systems.k3s.vip import wait_for_vip, write_manifest
 from labkit.systems.k3s.waiting import wait_for_health

@@ -149,6 +149,7 @@ def _parse_file(item: Mapping[str, Any], token: str | None) -> Snapshot:
         created=parse_when(str(status.get("creationTime") or "")) or datetime.fromtimestamp(0, UTC),
         places=(place,) if location.startswith("s3://") else (),
         token=compare_hash((made,) if made else (), token),
+        problem=str((status.get("error") or {}).get("message") or ""),
     )
 
 
@@ -158,8 +159,10 @@ def _merge(files: Iterable[tuple[Place, float]], known: Iterable[Snapshot]) -> t
     found = {(one.name, one.size): one for one in told.values() if one.places}
     for place, changed in files:
         name = place.path.rpartition("/")[2]
-        token = told[name].token if name in told else TokenState.UNKNOWN
-        new = Snapshot(name=name, created=_created(name, changed), token=token)
+        about = told.get(name)
+        new = Snapshot(name=name, created=_created(name, changed))
+        if about is not None:
+            new = new.model_copy(update={"token": about.token, "problem": about.problem})
         old = found.get((name, place.size), new)
         found[name, place.size] = old.model_copy(update={"places": (*old.places, place)})
     return tuple(sorted(found.values(), key=lambda one: (-one.created.timestamp(), one.name)))

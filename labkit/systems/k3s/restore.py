@@ -1,4 +1,4 @@
-"""Bring etcd back: stop k3s everywhere, begin anew on one server, let the others join it with their old data aside.
+"""Bring etcd back: begin anew on one server, let the others join it with their old data aside, wait for all.
 
 Each part notes on the servers what it has done, and may be interrupted anywhere: the next run goes on, and etcd is
 never reset twice. Nothing is deleted: k3s keeps the database that it replaces, and ours are renamed with the date.
@@ -6,13 +6,11 @@ never reset twice. Nothing is deleted: k3s keeps the database that it replaces, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from labkit.errors import StepFailed, SystemDown
-from labkit.facts.etcd import UNDO, Restore, parse_when
-from labkit.lab import Lab, Machine
+from labkit.errors import StepFailed
+from labkit.facts.etcd import Restore
+from labkit.lab import Lab
 from labkit.lab.k3sconfig import wanted_config
 from labkit.lab.models import resolve_machine
 from labkit.plan import Change
@@ -20,115 +18,21 @@ from labkit.systems import ssh
 from labkit.systems.access import Access, Step
 from labkit.systems.guests import DATA, DATABASE
 from labkit.systems.k3s.cluster import open_cluster
-from labkit.systems.k3s.diagnose import diagnose, read_log, unit_name
+from labkit.systems.k3s.diagnose import diagnose, read_log
 from labkit.systems.k3s.etcd import knows_restore, read_alive, snapshot_folder
+from labkit.systems.k3s.halt import stop_k3s
 from labkit.systems.k3s.install import install, installed_version, start, write_config
-from labkit.systems.k3s.inventory import EVIDENCE, read_objects
+from labkit.systems.k3s.inventory import EVIDENCE
 from labkit.systems.k3s.join import find_founder, join
-from labkit.systems.k3s.record import (
-    mark_aside,
-    mark_stopped,
-    need_record,
-    new_id,
-    parse_mark,
-    parse_record,
-    read_note,
-    write_before,
-    write_record,
-)
+from labkit.systems.k3s.read import parse_node, read_volumes
+from labkit.systems.k3s.record import mark_aside, need_record, parse_mark, read_note, write_record
 from labkit.systems.k3s.reset import Site, bring, reset
-from labkit.systems.k3s.waiting import HEALTH_DEADLINE, READY_DEADLINE, ask_patiently, unhealthy, wait_for_node
-from labkit.systems.kubernetes import Cluster, KubeError
+from labkit.systems.k3s.waiting import HEALTH_DEADLINE, READY_DEADLINE, ask_patiently, wait_for_node
+from labkit.systems.kubernetes import Cluster
 from labkit.systems.ssh import Shell
 
-_STOP_DEADLINE = 180.0
-_OWN_DATA, _SAVED = "its own data", "the one that is saved first"
 _VOLUMES_DEADLINE = 900.0
 """Lab seconds that volumes get to become whole; longer than that is told, and no reason to fail."""
-
-
-def begin(lab: Lab, access: Access, change: Change, step: Step) -> str:
-    """Note the restore on the servers, keep a list of what is in the API, and stop k3s everywhere.
-
-    Raises:
-        StepFailed: k3s does not stop on a machine.
-        SystemDown: a machine stopped answering.
-    """
-    site = resolve_machine(lab, str(change.after["server"]))
-    stops = [machine for machine in lab.machines if machine.name in _texts(change.after["stops"])]
-    with ssh.connect(lab, access, site) as shell:
-        record = parse_record(read_note(shell))
-        if record is None or record.finished:
-            record = _new_record(lab, shell, change)
-            _keep_objects(lab, access, shell, record, step)
-            write_record(shell, record)
-            step.say(f"noted on {site.name}", id=record.id)
-    step.say(f"stops k3s on {len(stops)} machines")
-    with ThreadPoolExecutor(max_workers=max(1, len(stops))) as pool:
-        list(pool.map(lambda machine: _stop(lab, access, machine, record.id if machine != site else ""), stops))
-    return f"k3s stands still on {len(stops)} machines; noted on {site.name}"
-
-
-def _texts(value: object) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else []
-
-
-def _new_record(lab: Lab, shell: Shell, change: Change) -> Restore:
-    source, made = str(change.after["from"]), parse_when(str(change.after.get("made") or ""))
-    if source == _SAVED:
-        source, made = _saved(lab, shell)
-    return Restore(
-        id=new_id(shell.read_clock()),
-        server=shell.name,
-        snapshot="" if source == _OWN_DATA else source,
-        created=made,
-        servers=tuple(_texts(change.after["rejoin"])),
-    )
-
-
-def _saved(lab: Lab, shell: Shell) -> tuple[str, datetime]:
-    """The snapshot that this run has just saved on the server."""
-    names = shell.run(("ls", "--", snapshot_folder(lab)), sudo=True).text.split()
-    ours = [name for name in names if name.startswith(f"{UNDO}-{shell.name}-")]
-    stamps = {name.removesuffix(".zip").rpartition("-")[2]: name for name in ours}
-    newest = max((stamp for stamp in stamps if stamp.isdecimal()), key=int, default="")
-    if not newest:
-        raise StepFailed(f"{shell.name}: expected a snapshot {UNDO}-... in {snapshot_folder(lab)}, got none",
-                         next_step="run again: it is saved first")  # fmt: skip
-    return stamps[newest], datetime.fromtimestamp(int(newest), UTC)
-
-
-def _keep_objects(lab: Lab, access: Access, shell: Shell, record: Restore, step: Step) -> None:
-    """Note what is in the API, so that what is lost can be named afterwards; not when it does not answer."""
-    try:
-        rows = read_objects(open_cluster(lab, access))
-    except (SystemDown, KubeError):
-        step.say("the API does not answer: what is lost cannot be named afterwards")
-        return
-    write_before(shell, record.id, rows)
-
-
-def _stop(lab: Lab, access: Access, machine: Machine, ident: str) -> None:
-    """Stop k3s; on a server it stays off, whatever happens, until its old data is aside."""
-    with ssh.connect(lab, access, machine) as shell:
-        if machine.role == "server" and ident and parse_mark(read_note(shell)) != ident:
-            mark_stopped(shell, ident)
-        stop_k3s(shell, machine)
-
-
-def stop_k3s(shell: Shell, machine: Machine) -> None:
-    """Stop the unit of a machine; that of a server does not come at the next boot either.
-
-    Raises:
-        StepFailed: it still runs.
-    """
-    unit = unit_name(machine)
-    action = ("disable", "--now") if machine.role == "server" else ("stop",)
-    shell.run(("systemctl", *action, unit), sudo=True, check=False, timeout=_STOP_DEADLINE)
-    state = shell.run(("systemctl", "is-active", unit), check=False).text.strip()
-    if state not in ("inactive", "failed"):
-        raise StepFailed(f"{machine.name}: expected {unit} to stand still, got {state or 'no answer'}",
-                         next_step=f"look at `journalctl -u {unit}` there, then run again")  # fmt: skip
 
 
 def first_member(lab: Lab, access: Access, change: Change, step: Step) -> str:
@@ -270,10 +174,14 @@ def _wait_for_all(lab: Lab, access: Access, record: Restore, step: Step) -> None
 
 def _missing(lab: Lab, access: Access, cluster: Cluster, record: Restore) -> str:
     alive = read_alive(cluster, record)
+    nodes = {node.name: node for node in map(parse_node, cluster.items("/api/v1/nodes"))}
     back = [machine for machine in lab.machines if machine.name in (record.server, *record.rejoined)]
-    silent = [machine.name for machine in back if machine.name not in alive]
-    if silent:
+    agents = [machine for machine in lab.machines if machine.role == "agent" and machine.name in alive]
+    if silent := [machine.name for machine in back if machine.name not in alive]:
         return f"not heard of since the restore: {', '.join(silent)}"
+    seen = ((machine, nodes.get(machine.name)) for machine in (*back, *agents))
+    if learning := [machine.name for machine, node in seen if node is None or not node.ready or node.voter is False]:
+        return f"not ready, or without a vote: {', '.join(learning)}"
     other = [machine.name for machine in back if not knows_restore(access, machine, cluster, record.id)]
     return f"another state, or none, at the API of {', '.join(other)}" if other else ""
 
@@ -283,17 +191,20 @@ def _wait_for_volumes(lab: Lab, access: Access, step: Step) -> None:
     seen = [""]
 
     def probe() -> bool | None:
-        text = ask_patiently(lambda: unhealthy(open_cluster(lab, access)))
-        text = "the API does not answer" if text is None else text
+        volumes = ask_patiently(lambda: read_volumes(open_cluster(lab, access)) or ())
+        if volumes is None:
+            return None
+        text = ", ".join(volume.name for volume in volumes if volume.degraded)
         if text and text != seen[0]:
-            step.say(f"waits: {text}")
+            step.say(f"waits for volumes: {text}")
         seen[0] = text
         return None if text else True
 
     try:
-        access.wait(probe, what="healthy cluster", deadline=_VOLUMES_DEADLINE, every=2.0, last=lambda: seen[0])
+        access.wait(probe, what="volumes with all their replicas", deadline=_VOLUMES_DEADLINE, every=2.0,
+                    last=lambda: f"degraded: {seen[0]}")  # fmt: skip
     except StepFailed as exc:
         step.say(f"goes on all the same: {exc.message}")
 
 
-__all__ = ["begin", "finish_restore", "first_member", "rejoin"]
+__all__ = ["finish_restore", "first_member", "rejoin"]

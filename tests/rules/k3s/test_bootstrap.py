@@ -138,6 +138,21 @@ def test_a_founding_that_was_interrupted_goes_on(lab: Lab, built: Any) -> None:
     assert needs(plan, f"server/{SECOND}/create") == (f"server/{FIRST}/act",)
 
 
+def test_a_server_that_had_joined_and_is_left_alone_waits_for_a_quorum_that_is_gone(lab: Lab, built: Any) -> None:
+    for machine in lab.machines:
+        if machine.name != SECOND:
+            built.renew(machine.name)
+    plan = plan_k3s(lab, built.down().facts())
+    assert ids(plan) == []
+    assert blockers(plan) == {"k3s.silent"}
+    assert "run restore-etcd" in str(plan.blockers[0])
+
+
+def test_old_data_is_not_started_beside_a_restored_etcd(lab: Lab, built: Any) -> None:
+    plan = plan_k3s(lab, built.guest(SECOND, restoring=True).facts())
+    assert blockers(plan) == {"k3s.restoring"}
+
+
 def test_data_of_two_clusters_is_for_a_person(lab: Lab, built: Any) -> None:
     plan = plan_k3s(lab, built.down().guest(SECOND, cluster_ca="fedcba").facts())
     assert ids(plan) == []

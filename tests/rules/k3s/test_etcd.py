@@ -101,7 +101,7 @@ def record(stage: str = "finished", **more: Any) -> Restore:
         told["reset_at"] = NOW - HOUR / 2
     if stage == "finished":
         told |= {"finished_at": NOW - HOUR / 3, "rejoined": (SECOND, THIRD, FOURTH)}
-    return Restore(id="20260810T193000Z", server=FIRST, stage=stage, **{**told, **more})
+    return Restore(id="20260810T193000Z", stage=stage, **{"server": FIRST, **told, **more})
 
 
 def whole_plan(site: str, *, saves: bool = True) -> list[str]:
@@ -205,6 +205,8 @@ def test_new_machines(view: View) -> None:
         ({}, lambda v: v.stopped(), "etcd.quorum"),
         ({}, lambda v: v.lost(FIRST).seen.away(THIRD) and v, "etcd.away"),
         ({}, lambda v: v.lost(FIRST, SECOND, THIRD).seen.away(FOURTH) and v, "etcd.no-data"),
+        ({}, lambda v: v.stopped().seen.guest(THIRD, restoring=True) and v, "etcd.record"),
+        ({"snapshot": "old"}, lambda v: v.with_etcd(restore=record("prepared", server="gone")), "etcd.unfinished"),
         ({}, lambda v: v.lost(FIRST, THIRD).seen.guest(SECOND, server_token=TokenState.OTHER) and v, "etcd.token"),
     ],
 )  # fmt: skip
