@@ -78,9 +78,10 @@ def snapshot_age(scene: Scene) -> Iterator[Found]:
             "`sudo k3s etcd-snapshot save` on a server; `journalctl -u k3s | grep snapshot` says why",
         )
         return
+    failed = {node for node, one in _newest_by_node(facts).items() if not one.good}  # told on its own
     for node in facts.voters:
         mine = _newest([one for one in good if one.node == node.name or one.elsewhere])
-        if node.ready and (mine is None or scene.now - mine > longest):
+        if node.ready and node.name not in failed and (mine is None or scene.now - mine > longest):
             got = f"its last {ago(mine, scene.now)}" if mine else "none of its own"
             yield Found(f"node {node.name}", expected, got, f"`sudo k3s etcd-snapshot save` on {node.name}",
                         Severity.WARNING)  # fmt: skip
@@ -88,6 +89,13 @@ def snapshot_age(scene: Scene) -> Iterator[Found]:
 
 def _newest(snapshots: Iterable[SnapshotRow]) -> datetime | None:
     return max((one.created for one in snapshots if one.created is not None), default=None)
+
+
+def _newest_by_node(facts: KubeHealth) -> dict[str, SnapshotRow]:
+    newest: dict[str, SnapshotRow] = {}
+    for one in facts.snapshots or ():  # the newest first
+        newest.setdefault(one.node, one)
+    return newest
 
 
 def _longest(scene: Scene) -> timedelta | None:
@@ -106,10 +114,7 @@ def _longest(scene: Scene) -> timedelta | None:
         reads=READS)  # fmt: skip
 def snapshot_failed(scene: Scene) -> Iterator[Found]:
     """Find servers whose newest snapshot failed."""
-    newest: dict[str, SnapshotRow] = {}
-    for one in seen(scene).snapshots or ():  # the newest first
-        newest.setdefault(one.node, one)
-    for node, one in newest.items():
+    for node, one in _newest_by_node(seen(scene)).items():
         if not one.good:
             when = f" ({ago(one.created, scene.now)})" if one.created else ""
             yield Found(f"node {node}", "a last snapshot that went well", f"{one.error or 'one that failed'}{when}",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -15,37 +17,69 @@ from labkit.systems.kubernetes import Cluster, KubeError
 
 MOST = 24
 """So many objects of a kind are looked at; where more is wrong, the first ones tell enough."""
+YOUNG = timedelta(minutes=5)
+_ALWAYS = (PodState.CRASHES, PodState.IMAGE, PodState.LEFT)
+_IN_TIME = (PodState.PENDING, PodState.STARTING, PodState.UNREADY)
 _PLURALS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
 Row = TypeVar("Row", bound=BaseModel)
 Item = Mapping[str, Any]
 
 
-def with_details(
-    cluster: Cluster,
-    pool: ThreadPoolExecutor,
-    rows: Iterable[Row],
-    *,
-    wrong: Callable[[Row], bool],
-    path: Callable[[Row], str],
-    more: Callable[[Item], dict[str, Any]],
-) -> tuple[Row, ...]:
-    """Return the rows, those that look wrong with what their object says.
+@dataclass(frozen=True)
+class Closer:
+    """Looks closer at rows that look wrong.
 
-    Args:
+    Attributes:
         cluster: the API.
         pool: asks side by side.
-        rows: all of a kind.
-        wrong: whether to look closer.
-        path: where the object of a row is, or a list about it.
-        more: reads the answer into fields of the row.
+        now: what was just made may take its time.
     """
-    every = list(rows)
-    chosen = [place for place, row in enumerate(every) if wrong(row)][:MOST]
-    answers = pool.map(lambda place: _find(cluster, path(every[place])), chosen)
-    for place, answer in zip(chosen, answers, strict=True):
-        if answer is not None:
-            every[place] = every[place].model_copy(update=more(answer))
-    return tuple(every)
+
+    cluster: Cluster
+    pool: ThreadPoolExecutor
+    now: datetime
+
+    def pods(self, rows: Iterable[PodHealth]) -> tuple[PodHealth, ...]:
+        """Say of pods why they are not as they should be, and since when."""
+        return self._look(rows, lambda pod: pod_is_wrong(pod, self.now), pod_path, pod_details)
+
+    def workloads(self, rows: Iterable[Workload]) -> tuple[Workload, ...]:
+        """Say of workloads why they are short, and since when."""
+
+        def short(one: Workload) -> bool:
+            return one.ready < one.wanted and not self._is_young(one.created)
+
+        return self._look(rows, short, workload_path, workload_details)
+
+    def jobs(self, rows: Iterable[JobRow]) -> tuple[JobRow, ...]:
+        """Say of jobs why they failed, and when."""
+        return self._look(rows, lambda job: job.status == "Failed", job_path, job_details)
+
+    def claims(self, rows: Iterable[ClaimRow]) -> tuple[ClaimRow, ...]:
+        """Say of claims why they wait."""
+
+        def waits(one: ClaimRow) -> bool:
+            return one.status == "Pending" and not self._is_young(one.created)
+
+        return self._look(rows, waits, claim_path, claim_details)
+
+    def _is_young(self, created: datetime | None) -> bool:
+        return created is not None and self.now - created < YOUNG
+
+    def _look(
+        self,
+        rows: Iterable[Row],
+        wrong: Callable[[Row], bool],
+        path: Callable[[Row], str],
+        more: Callable[[Item], dict[str, Any]],
+    ) -> tuple[Row, ...]:
+        every = list(rows)
+        chosen = [place for place, row in enumerate(every) if wrong(row)][:MOST]
+        answers = self.pool.map(lambda place: _find(self.cluster, path(every[place])), chosen)
+        for place, answer in zip(chosen, answers, strict=True):
+            if answer is not None:
+                every[place] = every[place].model_copy(update=more(answer))
+        return tuple(every)
 
 
 def _find(cluster: Cluster, path: str) -> Any:
@@ -55,9 +89,11 @@ def _find(cluster: Cluster, path: str) -> Any:
         return None
 
 
-def pod_is_wrong(pod: PodHealth) -> bool:
-    """Whether more is wanted of a pod."""
-    return state_of(pod) not in (PodState.FINE, PodState.ENDING, PodState.LOST)
+def pod_is_wrong(pod: PodHealth, now: datetime) -> bool:
+    """Whether more is wanted of a pod; one that was just made may take its time."""
+    state = state_of(pod)
+    young = pod.created is not None and now - pod.created < YOUNG
+    return state in _ALWAYS or (state in _IN_TIME and not young)
 
 
 def pod_path(pod: PodHealth) -> str:
@@ -92,11 +128,6 @@ def _said(container: Item) -> str:
     return str(waiting.get("message") or "")
 
 
-def workload_is_short(workload: Workload) -> bool:
-    """Whether more is wanted of a workload."""
-    return workload.ready < workload.wanted
-
-
 def workload_path(workload: Workload) -> str:
     """Where a workload is."""
     return f"/apis/apps/v1/namespaces/{workload.namespace}/{_PLURALS[workload.kind]}/{workload.name}"
@@ -109,11 +140,6 @@ def workload_details(item: Item) -> dict[str, Any]:
     return {"message": _short(str(told.get("message") or "")), "since": moment(told.get("lastTransitionTime"))}
 
 
-def job_has_failed(job: JobRow) -> bool:
-    """Whether more is wanted of a job."""
-    return job.status == "Failed"
-
-
 def job_path(job: JobRow) -> str:
     """Where a job is."""
     return f"/apis/batch/v1/namespaces/{job.namespace}/jobs/{job.name}"
@@ -123,11 +149,6 @@ def job_details(item: Item) -> dict[str, Any]:
     """Why a job failed, and when."""
     failed = condition(item, "Failed")
     return {"message": _short(str(failed.get("message") or "")), "ended": moment(failed.get("lastTransitionTime"))}
-
-
-def claim_is_loose(claim: ClaimRow) -> bool:
-    """Whether more is wanted of a claim."""
-    return claim.status == "Pending"
 
 
 def claim_path(claim: ClaimRow) -> str:

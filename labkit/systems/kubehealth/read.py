@@ -19,7 +19,8 @@ from labkit.systems.access import Access
 from labkit.systems.guests import lab_token
 from labkit.systems.k3s.cluster import open_cluster
 from labkit.systems.k3s.kubeconfig import expiry, stored_credentials
-from labkit.systems.kubehealth import details, pods, rows, versions
+from labkit.systems.kubehealth import pods, rows, versions
+from labkit.systems.kubehealth.details import Closer
 from labkit.systems.kubehealth.serving import read_serving
 from labkit.systems.kubernetes import Cluster, KubeError, Table
 
@@ -106,7 +107,7 @@ def _assemble(
         if isinstance(answers[name], KubeError):
             raise answers[name]
     now = datetime.now(UTC)
-    have = _Answers(answers)
+    have, closer = _Answers(answers), Closer(cluster, pool, now)
     jobs, table = pods.parse_jobs(have.table("jobs")), have.table("pods")
     seen = pods.parse_pods(table, jobs, now)
     backends = pods.backends_by_namespace(table, seen)
@@ -121,15 +122,10 @@ def _assemble(
         "created": rows.parse_creation(have.table("namespaces")),
         "unhealthy": () if "readyz" in have.unread else answers["readyz"],
         "nodes": tuple(sorted((rows.parse_node_health(one) for one in have.items("nodes")), key=lambda one: one.name)),
-        "pods": details.with_details(cluster, pool, seen, wrong=details.pod_is_wrong, path=details.pod_path,
-                                     more=details.pod_details),
-        "workloads": details.with_details(cluster, pool, workloads, wrong=details.workload_is_short,
-                                          path=details.workload_path, more=details.workload_details),
-        "jobs": details.with_details(cluster, pool, jobs, wrong=details.job_has_failed, path=details.job_path,
-                                     more=details.job_details),
-        "claims": details.with_details(cluster, pool, pods.parse_claims(have.table("claims")),
-                                       wrong=details.claim_is_loose, path=details.claim_path,
-                                       more=details.claim_details),
+        "pods": closer.pods(seen),
+        "workloads": closer.workloads(workloads),
+        "jobs": closer.jobs(jobs),
+        "claims": closer.claims(pods.parse_claims(have.table("claims"))),
         "cronjobs": tuple(rows.parse_cronjob(one) for one in have.items("cronjobs")),
         "services": services,
         "webhooks": (*rows.parse_webhooks(have.items("validating"), "validating", services, loose),
