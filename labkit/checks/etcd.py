@@ -13,7 +13,8 @@ from labkit.facts.guests import Guest, GuestFacts, TokenForm, TokenState
 from labkit.facts.k3s import K3sFacts
 from labkit.lab import Lab, Machine
 from labkit.plan import Finding
-from labkit.rules.etcd_goal import Asked, Goal, check_asked, find_goal
+from labkit.rules.etcd_asked import Asked, check_asked
+from labkit.rules.etcd_goal import Goal, find_goal
 from labkit.rules.quorum import quorum
 from labkit.rules.versions import compare_versions
 

@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal
 
 from labkit.checks.base import error, info, warning
-from labkit.errors import InputError, Mistake
 from labkit.facts.etcd import LOCAL, NEW, NEWEST, EtcdFacts, Restore, Snapshot, candidates
 from labkit.facts.guests import GuestFacts, TokenState
 from labkit.facts.k3s import K3sFacts
 from labkit.lab import Lab, Machine
 from labkit.plan import Finding
+from labkit.rules.etcd_asked import Asked
 from labkit.rules.quorum import quorum
-from labkit.rules.restore_choice import parse_moment, show_moment
+from labkit.rules.restore_choice import show_moment
 
 JUST_NOW = timedelta(hours=1)
 """So long after a restore, `newest` and `new` mean that one: a run that is started twice restores once."""
 _SHOWN = 6
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The parameters of a run, checked.
-
-    Attributes:
-        snapshot: a name, a path, `newest`, `new`, or empty.
-        as_of: the moment that the state is wanted of.
-        server: the server to begin anew on; chosen when empty.
-        replace: the servers whose data may give way.
-    """
-
-    snapshot: str = ""
-    as_of: datetime | None = None
-    server: str = ""
-    replace: tuple[str, ...] = ()
-
-    @property
-    def anything(self) -> bool:
-        """Whether a restore was asked for at all."""
-        return bool(self.snapshot) or self.as_of is not None
-
-    def __str__(self) -> str:
-        return self.snapshot or (f"the newest up to {show_moment(self.as_of)}" if self.as_of else "what is needed")
 
 
 @dataclass(frozen=True)
@@ -66,28 +41,6 @@ class Goal:
     saved_first: bool = False
     record: Restore | None = None
     findings: tuple[Finding, ...] = field(default=())
-
-
-def check_asked(
-    lab: Lab, *, snapshot: str = "", restore_as_of: str = "", server: str = "", replace: Iterable[str] = ()
-) -> Asked:
-    """Return the parameters, checked.
-
-    Raises:
-        InputError: with every mistake.
-    """
-    names = [machine.name for machine in lab.servers]
-    known, given = f"one of {', '.join(names)}", tuple(replace)
-    mistakes = [Mistake("parameters", 0, 0, "replace", known, repr(name)) for name in given if name not in names]
-    if server and server not in names:
-        mistakes.append(Mistake("parameters", 0, 0, "server", known, repr(server)))
-    as_of = parse_moment(restore_as_of)
-    if snapshot and as_of is not None:
-        expected = "either a snapshot or restore_as_of"
-        mistakes.append(Mistake("parameters", 0, 0, "restore_as_of", expected, f"both, {snapshot} and {restore_as_of}"))
-    if mistakes:
-        raise InputError(mistakes)
-    return Asked(snapshot, as_of, server, given)
 
 
 def find_goal(lab: Lab, facts: Mapping[str, Any], asked: Asked) -> Goal:
@@ -163,6 +116,8 @@ class _View:
     def without_wish(self, last: Restore | None) -> Goal:
         """Nothing was asked for: only a lost quorum is a reason to do anything."""
         if self.k3s.up:
+            if two := self._two_clusters():
+                return two
             if last is not None:
                 return self.done(last)
             remedy = "name a snapshot, restore_as_of, newest or new to go back to an earlier state"
@@ -173,6 +128,20 @@ class _View:
             return self.restore()
         problems = tuple(self._not_lost())
         return Goal("none", findings=problems) if problems else self._reset()
+
+    def _two_clusters(self) -> Goal | None:
+        """An API answers that most servers with data know nothing of: one with no data has founded its own."""
+        total, voters = len(self.lab.servers), [node.name for node in self.k3s.voters if node.ready]
+        others = [server.name for server in self.holders if server.name not in voters]
+        if not others or len(voters) >= quorum(total):
+            return None
+        if self.asked.server in others:
+            return self._reset()
+        return Goal("none", findings=(
+            error("etcd.two", "etcd", f"one cluster with {quorum(total)} of {total} members or more",
+                  f"an API with {', '.join(voters) or 'none'}, and other data on {', '.join(others)}",
+                  "say whose data is right: server=" + "|".join(others) + "; or name a snapshot"),
+        ))  # fmt: skip
 
     def _not_lost(self) -> Iterator[Finding]:
         """What speaks for it that the quorum may come back by itself."""

@@ -16,7 +16,8 @@ from labkit.facts.k3s import K3sFacts
 from labkit.lab import Lab, Machine
 from labkit.lab.k3sconfig import api_url
 from labkit.plan import Action, Change, Plan, Risk
-from labkit.rules.etcd_goal import Goal, check_asked, find_goal
+from labkit.rules.etcd_asked import check_asked
+from labkit.rules.etcd_goal import Goal, find_goal
 from labkit.rules.k3s import SERVERS
 
 SAVED_FIRST = "the one that is saved first"

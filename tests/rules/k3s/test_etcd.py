@@ -163,6 +163,20 @@ def test_two_of_four_servers_lost(view: View) -> None:
     assert blockers(view.plan(server=THIRD)) == {"etcd.no-data"}
 
 
+def test_a_server_that_lost_its_data_has_founded_its_own_cluster(view: View) -> None:
+    view.seen.without(SECOND, THIRD, FOURTH)
+    assert blockers(view.plan()) == {"etcd.two"}
+    plan = view.plan(server=SECOND)
+    assert ids(plan) == [f"snapshot/{FIRST}/create", *whole_plan(SECOND, saves=False)]
+    assert plan.changes[2].after["etcd"] == "one member, from its own data"
+    assert not plan.blockers
+
+
+def test_a_server_that_stands_still_is_no_lost_quorum(view: View) -> None:
+    view.seen.node(FOURTH, ready=False).guest(FOURTH, units={"k3s": "inactive"})
+    assert blockers(view.plan()) == {"etcd.fine"}
+
+
 def test_all_data_lost_leaves_the_snapshots(view: View) -> None:
     plan = view.lost(*SERVERS, whole=False).plan()
     assert plan.changes[1].after["etcd"] == "one member, from recent"
