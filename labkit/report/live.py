@@ -29,7 +29,8 @@ def describe_event(event: Event) -> str:
     if what in {"step", "change done", "change failed"}:
         text = {"step": event["text"], "change done": "done", "change failed": f"FAILED: {event['text']}"}[what]
         return f"{_sign(event)} {_target(event)}: {text}"
-    if what == "finding" and event["severity"] != "error":  # those come once more, as what the run ends with
+    # Errors come once more, as what the run ends with, unless it is known that they do not end it.
+    if what == "finding" and (event["severity"] != "error" or not event.get("ends", True)):
         return f"{event['severity']}: {Finding.model_validate(event)}"
     if what == "reported":
         return str(event["sentence"])

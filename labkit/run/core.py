@@ -245,7 +245,7 @@ class Run:
         data = [row.model_dump(mode="json") for row in rows]
         self._summary |= {**summary, "findings": self._summary["findings"] + data}
         for row in data:
-            self.journal.write("finding", **row)
+            self.journal.write("finding", **row, ends=error is not None)
         if error is not None:
             self._write_summary(ok=False, error=error)
             raise error

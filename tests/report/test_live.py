@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from labkit.plan import Action, Change, Plan
-from labkit.report.live import Follower
+from labkit.report.live import Follower, describe_event
 
 PLAN = Plan(
     runbook="provision-vms",
@@ -74,3 +74,15 @@ def test_a_terminal_shows_the_table_and_what_runs_and_gets_its_cursor_back(folde
     assert 0 < said.index("risk") < said.index("note [bold] stays")
     assert ("clones a-template" in said) is (count == 4)  # its last picture
     assert said.rindex("\x1b[?25h") > said.rindex("\x1b[?25l")
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        ({"event": "reported", "sentence": "Lab home is well."}, "Lab home is well."),
+        ({**EVENTS[7], "ends": True}, ""),
+        ({**EVENTS[7], "ends": False}, "error: beta: expected it, got none"),
+    ],
+)
+def test_a_report_is_told_by_its_sentence_and_errors_once(event: dict[str, object], said: str) -> None:
+    assert describe_event(event) == said
