@@ -154,7 +154,7 @@ def deprecated(scene: Scene) -> Iterator[Found]:
             name = f"{one.resource}.{one.group}" if one.group else one.resource
             yield Found(f"API {name}/{one.version}", "asked for by nobody",
                         f"asked for since the API's start; it goes with {when}",
-                        "`labkit check-repo` names manifests in Git that use it; else a program does")  # fmt: skip
+                        "`labkit check repo` names manifests in Git that use it; else a program does")  # fmt: skip
 
 
 @health("kubernetes.stored-version", Area.KUBERNETES, "objects are stored in versions that last", Severity.WARNING,
