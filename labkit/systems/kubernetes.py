@@ -171,7 +171,8 @@ class _Doors:
     def _pool(self, host: str) -> urllib3.PoolManager:
         with self._guard:
             if host not in self._pools:
-                self._pools[host] = urllib3.PoolManager(ssl_context=self._context, server_hostname=host, maxsize=_WIDEST)
+                pool = urllib3.PoolManager(ssl_context=self._context, server_hostname=host, maxsize=_WIDEST)
+                self._pools[host] = pool
             return self._pools[host]
 
 

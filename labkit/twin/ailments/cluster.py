@@ -113,7 +113,7 @@ OF_GITOPS: tuple[Ailment, ...] = (
     ailment("renewal-fails", "certificates.renewal", "Certificate cert-manager/efym-net",
             step("object", resource="certificates.cert-manager.io", name="efym-net", namespace="cert-manager",
                  merge={"status": {"failedIssuanceAttempts": 3}})),
-    ailment("app-scaled-away", "ingress.status", "https://linkding.{domain}",
-            *_changed("deployments.apps", "linkding", "default", {"spec": {"replicas": 0}})),
+    ailment("app-scaled-away", "ingress.status", "https://karakeep.{domain}",
+            *_changed("deployments.apps", "karakeep", "default", {"spec": {"replicas": 0}})),
 )  # fmt: skip
 IN_CLUSTER = (*OF_NODES, *WORKLOADS, *OF_GITOPS)
