@@ -12,7 +12,7 @@ from cryptography import x509
 from ruamel.yaml import YAML
 
 from labkit.errors import StepFailed
-from labkit.facts.kept import KEPT, UNTIL
+from labkit.facts.kept import UNTIL
 from labkit.lab import Lab
 from labkit.plan import Change
 from labkit.redaction import remember
@@ -21,7 +21,8 @@ from labkit.systems.git import checked_out, fetch
 from labkit.systems.k3s.cluster import open_cluster
 from labkit.systems.kubernetes import Cluster
 from labkit.systems.objects import Paths, apply_object, list_objects
-from labkit.systems.sops import decrypt, encrypt
+from labkit.systems.repository.decrypt import public_keys
+from labkit.systems.sops import decrypt, encrypt_for
 
 _GROUP = "/apis/cert-manager.io/v1"
 _OWN_SPACE = "cert-manager"
@@ -66,19 +67,19 @@ def _place(one: Item) -> str:
 def keep_certificates(lab: Lab, access: Access) -> tuple[str, tuple[str, ...]]:
     """Return an encrypted file with every Secret that cert-manager had from an ACME server, and their names.
 
-    The keys of the ACME accounts are in it as well. The repository's own .sops.yaml says for whom it is encrypted.
+    The keys of the ACME accounts are in it as well. It is encrypted for the lab's age key.
 
     Raises:
-        StepFailed: there is nothing to keep, or no rule of .sops.yaml matches the file.
-        SystemDown: the cluster or the Git server does not answer.
+        StepFailed: there is nothing to keep.
+        SystemDown: the cluster does not answer.
     """
     cluster = open_cluster(lab, access)
     secrets = list(_chosen(cluster))
     if not secrets:
         raise StepFailed("certificates: expected some of an ACME server in the cluster, got none to keep",
                          next_step="look at them: kubectl get certificates -A")  # fmt: skip
-    with checked_out(fetch(lab, access)) as tree:
-        return encrypt(tree, KEPT, render(secrets)), tuple(_place(one) for one in secrets)
+    recipients = public_keys(access.secrets.resolve(lab.git.age_key))
+    return encrypt_for(recipients, render(secrets)), tuple(_place(one) for one in secrets)
 
 
 def _chosen(cluster: Cluster) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from labkit.errors import LabError, StepFailed
@@ -40,6 +41,18 @@ def encrypt(root: Path, path: str, text: str) -> str:
                 next_step="add a creation rule for that path to .sops.yaml, with your age recipient, and commit it",
             ) from exc
         raise
+
+
+def encrypt_for(recipients: Sequence[str], text: str) -> str:
+    """Return Secrets as YAML, their values encrypted for age recipients, whatever a .sops.yaml says.
+
+    Raises:
+        SopsError: sops refuses a recipient or the text.
+    """
+    chosen = ("--age", ",".join(recipients), "--encrypted-regex", "^(data|stringData)$")
+    argv: list[str | Path] = [sops_program(), "encrypt", *chosen, *_KINDS, "/dev/stdin"]
+    with tempfile.TemporaryDirectory(prefix="labkit-sops-") as folder:
+        return _run(argv, Path(folder), {}, text.encode()).decode()
 
 
 def decrypt(root: Path, path: str, age_key: str) -> str:
