@@ -26,7 +26,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def up(
     lab: Lab = Path("parameters/lab.yaml"),
     scenario: Annotated[
-        str, typer.Option(help="The state that it starts in: empty, provisioned, k3s, k3s-behind, flux, disaster.")
+        str, typer.Option(help="The state that it starts in: empty, provisioned, k3s, flux, running, ailing, disaster.")
     ] = "empty",
     fault: Annotated[list[str] | None, typer.Option(help="A fault that is on from the start; repeatable.")] = None,
     scale: Annotated[float | None, typer.Option(help="Real seconds for one second of the twin.")] = None,
@@ -136,6 +136,24 @@ def faults(as_json: Json = False) -> None:
         table.add_column(head, no_wrap=head == "Name")
     for one in known:
         table.add_row(one.form.replace("[", "\\["), one.duration, one.sentence)
+    Console().print(table)
+
+
+@app.command()
+def ailments(as_json: Json = False) -> None:
+    """List what can be wrong with a lab, for the fault `ailing:NAME`, and the health check that must find it."""
+    from labkit.twin.ailments import AILMENTS
+
+    known = sorted(AILMENTS.values(), key=lambda one: (one.finds, one.name))
+    if as_json:
+        typer.echo(json.dumps([{"name": one.name, "check": one.finds[0]} for one in known], indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("Name", "Check that finds it", title="labkit twin fault ailing:NAME")
+    for one in known:
+        table.add_row(one.name, one.finds[0])
     Console().print(table)
 
 

@@ -8,6 +8,7 @@ from typer.testing import CliRunner, Result
 
 from labkit.commands.twin import app
 from labkit.errors import InputError, Refused, SystemDown
+from labkit.twin.ailments import AILMENTS
 from labkit.twin.faults import FAULTS
 
 LAB = str(Path(__file__).parent.parent / "data" / "twin" / "lab.yaml")
@@ -37,6 +38,12 @@ def test_from_up_to_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "No twin runs" in run("down").output
     with pytest.raises(SystemDown):
         run("status")
+
+
+def test_ailments_are_listed() -> None:
+    rows = json.loads(run("ailments", "--json").output)
+    assert {row["name"] for row in rows} == AILMENTS.keys()
+    assert "nas-pool-degraded" in run("ailments").output
 
 
 def test_faults_are_listed() -> None:
