@@ -35,9 +35,10 @@ def lab_file(tmp_path: Path) -> Path:
 def make_twin(tmp_path: Path, lab_file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeTwin]:
     started: list[TwinHandle] = []
 
-    def make(*faults: str, scenario: str = "disaster", scale: float = SCALE) -> TwinHandle:
+    def make(*faults: str, **more: Any) -> TwinHandle:
         state = tmp_path / f"twin-{len(started)}"
-        twin = start_twin(lab_file, state=state, scenario=scenario, scale=scale, faults=faults, parent=os.getpid())
+        twin = start_twin(lab_file, state=state, scenario="disaster", scale=SCALE, faults=faults, parent=os.getpid(),
+                          **more)  # fmt: skip
         started.append(twin)
         monkeypatch.setenv("LABKIT_TWIN", str(twin.state))
         return twin

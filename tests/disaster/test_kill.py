@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from labkit.errors import SystemDown
+from labkit.plan import Plan
 from tests.disaster.conftest import MakeTwin, problems, recover
 
 ROOT = str(Path(__file__).parents[2])
@@ -49,6 +51,16 @@ def killed(lab_file: Path, line: int) -> bool:
     return done.returncode != 0
 
 
+def until_answered(lab_file: Path) -> Plan:
+    """Run the recovery as a person would: again, when a busy machine has let a question time out."""
+    for _ in range(3):
+        try:
+            return recover(lab_file)
+        except SystemDown:
+            continue
+    return recover(lab_file)
+
+
 @pytest.mark.skipif(POINTS < 2, reason="LABKIT_KILL_POINTS says how many points to try")
 def test_killed_anywhere_and_run_again(make_twin: MakeTwin, lab_file: Path) -> None:
     """Everything is lost anew before each point; the backups of before are there beside newer ones."""
@@ -57,9 +69,9 @@ def test_killed_anywhere_and_run_again(make_twin: MakeTwin, lab_file: Path) -> N
         line = 2 + (LINES - 2) * number // (POINTS - 1)
         twin.destroy() if number else None
         was_killed = killed(lab_file, line)
-        recover(lab_file)
+        until_answered(lab_file)
         assert problems(twin) == [], f"killed at line {line}"
-        assert not recover(lab_file), f"killed at line {line}"
+        assert not until_answered(lab_file), f"killed at line {line}"
         sys.stderr.write(f"line {line}: {'killed' if was_killed else 'ended before'}, all volumes as backed up\n")
 
 
@@ -68,6 +80,6 @@ def test_killed_again_and_again(make_twin: MakeTwin, lab_file: Path) -> None:
     twin = make_twin()
     for line in (40, 40, 60, 60):
         killed(lab_file, line)
-    recover(lab_file)
+    until_answered(lab_file)
     assert problems(twin) == []
-    assert not recover(lab_file)
+    assert not until_answered(lab_file)
