@@ -107,6 +107,21 @@ def test_a_cause_that_stays_ends_the_wait_and_one_that_goes_does_not() -> None:
     assert watch.stuck(done, causes(done)) is None
 
 
+def test_what_flux_has_given_up_ends_the_wait_at_once_unless_it_was_so_before() -> None:
+    given_up = (
+        Condition(type="Ready", status="False", reason="InstallFailed", message="Helm install failed"),
+        Condition(type="Stalled", status="True", reason="RetriesExceeded", message="Failed to install"),
+    )
+    trying, failed = app("charts", ready="Unknown", reason="Progressing"), app("charts").model_copy(
+        update={"conditions": given_up}
+    )  # fmt: skip
+    watch = Watch(lambda: 0.0, Step(), patience=100.0)
+    for one, ends in ((failed, False), (trying, False), (failed, True)):
+        watch.look(chain(one))
+        stuck = watch.stuck(chain(one), causes(chain(one)))
+        assert (stuck is not None and stuck.message == "Helm install failed") is ends
+
+
 def test_a_chain_has_its_order() -> None:
     first = app("controllers")
     last = app("apps", needs=(first.id,))

@@ -17,6 +17,8 @@ from labkit.systems.k3s.waiting import ask_patiently
 from labkit.systems.kubernetes import Cluster
 
 REQUEST = "reconcile.fluxcd.io/requestedAt"
+RESET = "reconcile.fluxcd.io/resetAt"
+"""Lets a HelmRelease whose retries are used up try again."""
 CHAIN_DEADLINE = 2700.0
 """Lab seconds for a whole chain: images of every controller are pulled over the owner's line."""
 PATIENCE = 150.0
@@ -39,7 +41,8 @@ def object_path(identity: str) -> str:
 def request_reconcile(cluster: Cluster, identity: str) -> None:
     """Ask for a reconcile now, as `flux reconcile` does; the next fetch of a source wakes what depends on it."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    cluster.patch(object_path(identity), {"metadata": {"annotations": {REQUEST: now}}})
+    names = (REQUEST, RESET) if identity.startswith("HelmRelease/") else (REQUEST,)
+    cluster.patch(object_path(identity), {"metadata": {"annotations": dict.fromkeys(names, now)}})
 
 
 def chain_order(objects: Iterable[FluxObject]) -> list[tuple[int, FluxObject]]:
@@ -71,10 +74,14 @@ class Watch:
     seen: dict[str, str] = field(default_factory=dict)
     moved: float = 0.0
     cause: Cause | None = None
+    stalled_before: frozenset[str] | None = None
+    """What was stalled at the first look already, and has been asked to try again."""
 
     def look(self, facts: FluxFacts) -> None:
         """Tell what changed since the last look; what was ready before, and another try of what failed, are no news."""
         first = not self.seen
+        stalled = frozenset(one.id for one in facts.objects if is_stalled(one))
+        self.stalled_before = stalled if self.stalled_before is None else self.stalled_before & stalled
         for depth, one in chain_order(facts.objects):
             text = steady(say_condition(one))
             if (is_trying(one) or one.condition("Ready") is None) and not one.suspended and not one.static:
@@ -90,10 +97,16 @@ class Watch:
         self.step.say(f"{'  ' * depth}{one.kind} {one.name}: {text}{f' at {revision}' if revision else ''}")
 
     def stuck(self, facts: FluxFacts, found: Iterable[Cause]) -> Cause | None:
-        """Return a cause that has stayed too long while nothing moved; another try of it does not end it."""
-        real = next((one for one in found if one.condition not in ("waits", "suspended")), None)
-        if real is not None:
-            self.cause = real
+        """Return a cause that has stayed too long while nothing moved; another try of it does not end it.
+
+        What Flux itself has given up during the wait is one at once.
+        """
+        real = [one for one in found if one.condition not in ("waits", "suspended")]
+        given_up = {one.id for one in facts.objects if is_stalled(one)} - (self.stalled_before or frozenset())
+        if (final := next((one for one in real if one.object in given_up), None)) is not None:
+            return final
+        if real:
+            self.cause = real[0]
         elif self.cause is not None:
             seen = facts.find(self.cause.object) or facts.workload(self.cause.object)
             if seen is None or seen.is_ready:
@@ -105,6 +118,12 @@ def is_trying(one: FluxObject) -> bool:
     """Tell whether Flux is at work on an object, so that its condition says nothing yet."""
     ready = one.condition("Ready")
     return not one.suspended and ready is not None and ready.status == "Unknown"
+
+
+def is_stalled(one: FluxObject) -> bool:
+    """Tell whether Flux has given an object up: without a change it does not try again."""
+    stalled = one.condition("Stalled")
+    return not one.suspended and stalled is not None and stalled.status == "True"
 
 
 def steady(text: str) -> str:
