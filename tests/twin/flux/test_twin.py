@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyrage
 import pytest
 
 from labkit.errors import InputError, LabError
@@ -23,20 +22,18 @@ from labkit.systems.flux.read import read_objects
 from labkit.systems.k3s.cluster import open_cluster
 from labkit.systems.routes import probe_route
 from labkit.twin.client import TwinHandle, start_twin
-from labkit.twin.git import Bare
 from labkit.twin.git.client import git
-from labkit.twin.repository import lab_values, materialise
+from tests.gitops.hosts import write_small_lab
 
-LAB = Path(__file__).parents[3] / "parameters" / "lab.yaml"
 SCALE = 0.01
 
 
 class Side:
     """Labkit's side of a twin."""
 
-    def __init__(self, twin: TwinHandle) -> None:
-        self.twin = twin
-        self.lab: Lab = load_lab(LAB)
+    def __init__(self, twin: TwinHandle, lab_file: Path) -> None:
+        self.twin, self.lab_file = twin, lab_file
+        self.lab: Lab = load_lab(lab_file)
         state = twin.state / "labkit"
         state.mkdir(exist_ok=True)
         trust = {name: Tls(ca=given["ca"]) for name, given in twin.trust.items()}
@@ -66,9 +63,10 @@ class Side:
 
 @pytest.fixture(scope="module")
 def side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Side]:
-    state = tmp_path_factory.mktemp("twin")
-    twin = start_twin(LAB, state=state, scenario="flux", scale=SCALE, parent=os.getpid())
-    yield Side(twin)
+    folder = tmp_path_factory.mktemp("flux")
+    lab_file, state = write_small_lab(folder / "parameters" / "lab.yaml"), folder / "twin"
+    twin = start_twin(lab_file, state=state, scenario="flux", scale=SCALE, parent=os.getpid())
+    yield Side(twin, lab_file)
     log = (state / "twin.log").read_text()
     twin.stop(remove=True)
     assert "Traceback" not in log, log
@@ -80,11 +78,13 @@ def test_everything_is_ready_and_apps_answer_with_the_certificate_of_the_cluster
             "HelmRelease/cert-manager", "HelmRelease/longhorn", "HelmRelease/traefik"} <= set(found)  # fmt: skip
     head = remote.fetch(side.lab, side.access).head
     assert found["Kustomization/apps"].applied == f"master@sha1:{head}"
-    row = side.until(lambda: (seen := probe_route(side.lab, side.access, "jellyfin.efym.net")).status == 200 and seen)
+    row = side.until(
+        lambda: (seen := probe_route(side.lab, side.access, "jellyfin.small.example")).status == 200 and seen
+    )
     assert row.verified
-    guarded = probe_route(side.lab, side.access, "whoami.efym.net")
-    assert (guarded.status, guarded.location) == (302, "https://auth.efym.net/")
-    assert not probe_route(side.lab, side.access, "whoami.elsewhere.net").verified
+    guarded = probe_route(side.lab, side.access, "whoami.small.example")
+    assert (guarded.status, guarded.location) == (302, "https://auth.small.example/")
+    assert not probe_route(side.lab, side.access, "whoami.elsewhere.example").verified
 
 
 def test_faults_that_come_through_git_and_go_again(side: Side) -> None:
@@ -108,7 +108,12 @@ def test_a_fault_of_what_is_not_in_the_repository_is_refused(side: Side, tmp_pat
         side.twin.fault("chart-fails:longhorns")
     assert side.twin.status()["faults"] == []
     with pytest.raises(InputError, match="did you mean `infrastructure-configs`"):
-        start_twin(LAB, state=tmp_path, faults=["kustomization-broken:infra-configs"], parent=os.getpid())
+        start_twin(side.lab_file, state=tmp_path, faults=["kustomization-broken:infra-configs"], parent=os.getpid())
+
+
+def test_a_repository_that_is_none_is_refused(side: Side, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--repo: expected a Git repository"):
+        start_twin(side.lab_file, state=tmp_path, parent=os.getpid(), repo=str(tmp_path / "absent"))
 
 
 def test_a_host_that_refuses_and_a_branch_that_moves(side: Side) -> None:
@@ -126,24 +131,3 @@ def test_a_host_that_refuses_and_a_branch_that_moves(side: Side) -> None:
     assert side.twin.status()["writes"]["git"] == before + 2
     subjects = git(["-C", side.twin.state / "gitops" / "served.git", "log", "-2", "--format=%s", "master"])
     assert subjects.splitlines() == ["Mine", "Write a note"]
-
-
-def test_another_repository_is_served_and_its_strange_secrets_are_named(tmp_path: Path) -> None:
-    lab = load_lab(LAB)
-    recipient = "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"
-    other = materialise(tmp_path / "repository", age_recipient=recipient, values=lab_values(lab), seed=b"other")
-    git(["-C", other, "branch", "-m", "trunk"])
-    twin = start_twin(LAB, state=tmp_path / "twin", parent=os.getpid(), repo=str(other), repo_branch="trunk")
-    try:
-        here = Bare(other / ".git", "trunk").head()
-        assert Bare(twin.state / "gitops" / "served.git", "master").head() == here
-        assert "kubernetes/apps/karakeep/secret.yaml" in twin.unreadable
-    finally:
-        twin.stop(remove=True)
-    strange = str(pyrage.x25519.Identity.generate())
-    with pytest.raises(InputError, match=r"--age-key: kubernetes/\S*secret.yaml: expected a key that opens it") as told:
-        start_twin(LAB, state=tmp_path / "shut", parent=os.getpid(), repo=str(other), age_key=strange)
-    assert strange not in str(told.value)
-    assert not [file for file in (tmp_path / "shut").rglob("*.log") if strange in file.read_text()]
-    with pytest.raises(InputError, match="a Git repository"):
-        start_twin(LAB, state=tmp_path / "none", parent=os.getpid(), repo=str(tmp_path / "absent"))
