@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-PARTS = ("command", "provision", "backups", "k3s", "recovery", "kube", "repository", "gitops")
+PARTS = ("command", "provision", "backups", "k3s", "recovery", "kube", "repository", "gitops", "health")
 
 
 def main() -> int:
