@@ -26,7 +26,7 @@ img {{max-width: 100%; border-radius: .4rem}} details {{margin: .3em 0}} summary
 <tbody>{rows}</tbody></table>{errors}
 <p class="calm">Every runbook was applied on the twin and then planned again from fresh facts: a second plan of 0
 changes means that it reached what the lab file asks for. The notebooks hold every table and every message.</p>
-{loss}{warnings}{picture}{changes}
+{health}{loss}{warnings}{picture}{changes}
 </body></html>
 """
 
@@ -58,11 +58,22 @@ def rehearsal_page(summary: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]
         lead=lead,
         rows="".join(_row(row, longest) for row in runbooks),
         errors=errors,
+        health=_health(runbooks, runs),
         loss=_loss(summary.get("loss")),
         warnings=_warnings(runs),
         picture=_picture(picture),
         changes=_changes(runs),
     )
+
+
+def _health(runbooks: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> str:
+    """What the last health report says, and the way to it."""
+    said = [(row, run["health"]) for row, run in zip(runbooks, runs, strict=False) if run.get("health")]
+    if not said:
+        return ""
+    row, health = said[-1]
+    page = f"{row['notebook'].rpartition('/')[0]}/health.html"
+    return f"<h2>How the lab stands</h2><p><a href='{escape(page)}'>{escape(health['sentence'])}</a></p>"
 
 
 def _loss(loss: Mapping[str, Any] | None) -> str:
