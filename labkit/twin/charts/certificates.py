@@ -39,7 +39,7 @@ ISSUERS = {"Issuer": "issuers.cert-manager.io", "ClusterIssuer": "clusterissuers
 _GROUP = "cert-manager.io"
 _NINETY_DAYS = "2160h"
 _OWN_SPACE = "cert-manager"
-_ACME = 40.0
+ACME = 40.0
 """Twin seconds that a DNS challenge takes."""
 _LOCAL = 1.0
 
@@ -161,7 +161,7 @@ class Certificates(_Program):
         if why := self._blocked(issuer):
             self._answer(request, "Pending", why)
             return 30.0
-        await self.clock.sleep(_ACME if spec_of(issuer).get("acme") else _LOCAL)
+        await self.clock.sleep(ACME if spec_of(issuer).get("acme") else _LOCAL)
         return await self._issue(obj, issuer, request)
 
     def _issuer(self, obj: Object) -> Object | None:

@@ -143,6 +143,7 @@ class Kustomizations(FluxController):
         entries = record.with_end("ReconciliationSucceeded", self.time() - started)
         self.mark(obj, marks, lastAppliedRevision=revision, lastAttemptedRevision=revision, history=entries,
                   observedGeneration=meta(obj).get("generation", 1), **self.handled(obj))  # fmt: skip
+        self.log.info("%s is ready", name_of(obj))
         self.events.normal(obj, "ReconciliationSucceeded", f"Reconciliation finished, next run in "
                            f"{show_duration(self.interval(obj))}")  # fmt: skip
         return self.interval(obj)
