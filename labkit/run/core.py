@@ -203,6 +203,8 @@ class Run:
         self._applied = plan.digest
 
     def _carry_out(self, plan: Plan, draw: Draw | None) -> Outcome:
+        for system in sorted({change.system for change in plan.changes}):
+            registry.applier(system)  # as for the readers
         with Board(plan.changes, self.journal, draw) as board:
             scheduler = Scheduler(
                 plan.changes,
@@ -266,6 +268,8 @@ class Run:
 
     def _read(self, names: Iterable[str]) -> dict[str, Any]:
         wanted = tuple(names)
+        for name in wanted:
+            registry.reader(name)  # imported here: threads that import what imports each other lock each other out
         with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
             pending = {
                 name: pool.submit(registry.read, name, self.lab, self.access, self._asked) for name in wanted
