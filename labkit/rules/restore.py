@@ -173,7 +173,8 @@ def _switches(places: Sequence[Place]) -> Iterator[Change]:
     downs: dict[str, str] = {}
     for holder in {h.id: h for place in places if place.to_switch for h in place.holders}.values():
         mine = [place for place in places if place.to_switch and holder in place.holders]
-        if holder.replicas or holder.running:
+        # One that is held counts until its claims are switched: a plan must not change while its last pods end.
+        if holder.replicas or holder.running or holder.held:
             change = Change(
                 system=SYSTEM, kind="workload-down", target=holder.id, action=Action.ACT,
                 before={"replicas": holder.replicas}, after={"replicas": 0}, risk=Risk.DISRUPTIVE,
@@ -195,7 +196,6 @@ def _switch(place: Place, downs: tuple[str, ...]) -> Change:
         kind="claim-volume",
         target=place.id,
         action=Action.UPDATE,
-        before={"volume": old.name if old is not None else "", "pv": place.current_pv},
         after=place.pv_spec() | {"pv": place.pv},
         risk=Risk.DISRUPTIVE,
         needs=(*place.ready, *downs),

@@ -98,23 +98,12 @@ class Living:
         return between, first, second
 
     def plan(self, **asked: Any) -> tuple[Run, Plan]:
-        """Do what the notebook does up to its plan."""
-        run = start("disaster-recovery", lab=self.lab_file)
+        run, plan = plan_as_notebook(self.lab_file, **asked)
         self.runs.append(run)
-        goal = recovery_goal(**asked)
-        facts = verify_store(run, run.read(*recovery_reads(goal)), goal)
-        run.verify(*recovery_preflight(run.lab, goal, protected=False))
-        return run, run.plan(plan_recovery, facts, goal=goal)
+        return run, plan
 
     def recover(self, **asked: Any) -> tuple[Plan, RecoveryReport]:
-        """Do all that the notebook does."""
-        run, plan = self.plan(**asked)
-        goal = recovery_goal(**asked)
-        run.apply(plan)
-        run.verify(volumes_are_back(run.lab, goal))
-        report: RecoveryReport = report_recovery(run, goal)
-        run.finish()
-        return plan, report
+        return recover_as_notebook(self.lab_file, **asked)
 
     def suspended(self) -> list[str]:
         items = self.cluster.items("/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations")
@@ -130,6 +119,33 @@ class Living:
             assert time.monotonic() < end, "what the test waits for did not come"
             time.sleep(0.05)
         return found
+
+
+def plan_as_notebook(lab_file: Path, **asked: Any) -> tuple[Run, Plan]:
+    """Do what the notebook does up to its plan."""
+    run = start("disaster-recovery", lab=lab_file)
+    try:
+        goal = recovery_goal(**asked)
+        facts = verify_store(run, run.read(*recovery_reads(goal)), goal)
+        run.verify(*recovery_preflight(run.lab, goal, protected=False))
+        return run, run.plan(plan_recovery, facts, goal=goal)
+    except BaseException:
+        run.close()
+        raise
+
+
+def recover_as_notebook(lab_file: Path, **asked: Any) -> tuple[Plan, RecoveryReport]:
+    """Do all that the notebook does."""
+    run, plan = plan_as_notebook(lab_file, **asked)
+    try:
+        goal = recovery_goal(**asked)
+        run.apply(plan)
+        run.verify(volumes_are_back(run.lab, goal))
+        report: RecoveryReport = report_recovery(run, goal)
+        run.finish()
+    finally:
+        run.close()
+    return plan, report
 
 
 @pytest.fixture(scope="module")

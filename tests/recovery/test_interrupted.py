@@ -19,25 +19,30 @@ from .conftest import Living
 NOTES = "default/notes-data"
 
 
-def kill_at(living: Living, word: str, *words: str) -> None:
-    """Run the notebook by the command, and kill it as soon as its journal says a word."""
-    root = living.lab_file.parents[1]
-    (root / "notebooks").mkdir(exist_ok=True)
-    before = set(root.glob("outputs/*-disaster-recovery/journal.jsonl"))
-    program = subprocess.Popen(
-        [sys.executable, "-m", "labkit", "run", "disaster-recovery", *words],
-        cwd=root, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+# Runs the recovery in a process that kills itself right after a line of its journal that holds a word.
+DIE = """
+import json, os, signal, sys
+from pathlib import Path
+from labkit.run.journal import Journal
+from tests.recovery.conftest import recover_as_notebook
+whole = Journal.write
+def write(self, event, **data):
+    whole(self, event, **data)
+    if sys.argv[2] in str(data.get("text", "")):
+        os.kill(os.getpid(), signal.SIGKILL)
+Journal.write = write
+recover_as_notebook(Path(sys.argv[1]), **json.loads(sys.argv[3]))
+"""
+
+
+def kill_at(living: Living, word: str, **asked: object) -> None:
+    """Have a recovery killed as soon as its journal says a word."""
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", DIE, str(living.lab_file), word, json.dumps(asked)],
+        cwd=root, env={**os.environ, "PYTHONPATH": root}, capture_output=True, check=False, timeout=120,
     )  # fmt: skip
-    try:
-        living.until(lambda: any(word in one.read_text() for one in journals(root, before)), 120)
-    finally:
-        os.killpg(program.pid, signal.SIGKILL)
-        program.wait()
-
-
-def journals(root: Path, before: set[Path]) -> list[Path]:
-    return [one for one in root.glob("outputs/*-disaster-recovery/journal.jsonl") if one not in before]
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 
 @pytest.mark.parametrize(
@@ -45,6 +50,7 @@ def journals(root: Path, before: set[Path]) -> list[Path]:
     [
         ("actual", "default/actual-data", "asked for restored-"),
         ("linkding", "default/linkding-data", "is taken away"),
+        ("jellyfin", "default/jellyfin-config", "made way; volume"),
     ],
 )
 def test_it_goes_on_where_it_was_cut_off(living: Living, app: str, claim: str, word: str) -> None:
@@ -52,7 +58,7 @@ def test_it_goes_on_where_it_was_cut_off(living: Living, app: str, claim: str, w
     first, second = living.saved(claim)
     names = {one.name for one in living.longhorn().volumes}
 
-    kill_at(living, word, "-p", "scope", "apps", "-p", "apps", json.dumps([app]))
+    kill_at(living, word, scope="apps", apps=[app])
     living.recover(scope="apps", apps=[app])
 
     now = living.volume(claim)
@@ -67,7 +73,7 @@ def test_it_goes_on_where_it_was_cut_off(living: Living, app: str, claim: str, w
 def test_what_is_given_up_is_given_back(living: Living) -> None:
     claim = "default/karakeep-data"
     _, second = living.saved(claim)
-    kill_at(living, "waits for karakeep", "-p", "scope", "volume", "-p", "volumes", json.dumps([claim]))
+    kill_at(living, "waits for karakeep", scope="volume", volumes=[claim])
     assert living.workload("karakeep")["metadata"]["annotations"][HELD] == "1"
 
     living.recover(scope="apps")
@@ -108,7 +114,10 @@ def test_an_empty_volume_that_won_the_race_is_set_aside(living: Living) -> None:
     began = living.checksum(winner)
     assert began != first, "the app has begun anew"
 
-    living.recover(scope="lab", volumes=[NOTES], empty=["authelia-config", "karakeep-search"])
+    others = [
+        one.name for one in living.longhorn().claims if one.storage_class == "longhorn" and one.name != "notes-data"
+    ]
+    living.recover(scope="lab", volumes=[NOTES], empty=others)
 
     assert living.checksum(living.volume(NOTES).name) == first
     assert living.checksum(winner) == began, "it is kept, with all that was on it"

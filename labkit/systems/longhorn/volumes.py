@@ -121,7 +121,7 @@ def _keep(cluster: Cluster, change: Change, claim: Mapping[str, Any] | None, nam
     """Have every volume that gives way outlive its claim and its PersistentVolume; return their names."""
     named = str((claim or {}).get("spec", {}).get("volumeName") or "")
     kept: list[str] = []
-    for one in dict.fromkeys((named, str(change.before.get("pv") or ""), name)):
+    for one in dict.fromkeys((named, name)):
         pv = find_pv(cluster, one)
         if pv is None or pv.handle == volume:
             continue
