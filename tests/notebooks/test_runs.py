@@ -142,11 +142,15 @@ def test_a_lab_of_one_host_and_one_vm_is_rehearsed(home: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert summary["ok"] is True
     assert summary["lab"] == "small"
-    assert [row["name"] for row in summary["runbooks"]] == list(list_notebooks())
+    *names, loss, last = [row["name"] for row in summary["runbooks"]]
+    assert names == list(list_notebooks())
+    assert loss == "disaster-recovery (everything lost)"
+    assert last == "health-report (of what came back)"
     assert all(row["ok"] and row["second_plan_changes"] == 0 and row["error"] is None for row in summary["runbooks"])
     folder = next((home / "outputs").glob("*-rehearsal"))
     assert json.loads((folder / "summary.json").read_text()) == summary
     page = (folder / "index.html").read_text()
+    assert f"href='{last}/health.html'" in page
     for row in summary["runbooks"]:
         assert (folder / row["notebook"]).exists()
         assert (folder / row["notebook"]).with_suffix(".html").exists()

@@ -127,7 +127,8 @@ def _lights(report: HealthReport) -> str:
 
 def _area(area: str, light: Light, errors: int, warnings: int) -> str:
     counts = [counted(number, word) for number, word in ((errors, "error"), (warnings, "warning")) if number]
-    said = ", ".join(counts) or MARKS[light][1]
+    words = [MARKS[light][1]] if light is Light.UNKNOWN or not counts else []
+    said = ", ".join([*words, *counts])
     return (
         f'<td style="padding:6px 6px 6px 0;vertical-align:top;width:20%"><b class="lk-ink">{escape(area_name(area))}'
         f'</b><br><span style="font-size:13px">{_mark(light, said)}</span></td>'
@@ -152,7 +153,7 @@ def _news_list(title: str, findings: Sequence[HealthFinding], *, good: bool = Fa
     rows = "".join(
         f'<li style="margin:2px 0">'
         f"{_mark(Light.GOOD, shape='✓') if good else _mark(_LIGHTS[one.severity])} <b>{escape(one.subject)}</b>: "
-        f"{escape(one.expected if good else one.got)}</li>"
+        f"{'was: ' if good else ''}{escape(one.got)}</li>"
         for one in findings
     )
     return _p(f"<b>{escape(title)}</b>", style="margin-bottom:2px") + (
@@ -180,13 +181,18 @@ def _finding(one: HealthFinding, now: datetime) -> str:
     remedy = f'<br><span class="lk-ink">→ {_with_code(one.remedy)}</span>' if one.remedy else ""
     about = _muted(f"expected {escape(one.expected)} · {escape(area_name(one.area))} · {escape(one.id)}",
                    "font-size:13px")  # fmt: skip
-    return _tr(f"<b>{escape(one.subject)}</b>: {escape(one.got)}{remedy}<br>{about}", _muted(since, "font-size:13px"))
+    return _tr(f"<b>{escape(one.subject)}</b>: {escape(one.got)}{remedy}<br>{about}", _aside(since))
 
 
 def _with_code(text: str) -> str:
     """Escape a text; what stands in backticks is a command."""
     style = "font:13px ui-monospace,Menlo,Consolas,monospace"
     return re.sub(r"`([^`]+)`", rf'<code style="{style}">\1</code>', escape(text))
+
+
+def _aside(text: str) -> str:
+    """Words at the right edge of a row."""
+    return _muted(text, "font-size:13px;white-space:nowrap;float:right")
 
 
 def _tr(*cells: str, head: bool = False) -> str:
@@ -209,7 +215,7 @@ def _accepted(report: HealthReport) -> str:
         return ""
     rows = (
         _tr(f"<b>{escape(one.finding.subject)}</b>: {escape(one.finding.got)}<br>{_muted(escape(one.reason))}",
-            _muted(f"until {one.until:%Y-%m-%d}", "font-size:13px"))
+            _aside(f"until {one.until:%Y-%m-%d}"))
         for one in report.accepted
     )  # fmt: skip
     return _head("Accepted for a time") + _table(rows)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from io import BytesIO, StringIO
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -16,8 +14,6 @@ from labkit.report.health.palette import DARK, LIGHT, Palette, css_variables
 
 Draw = Callable[[Palette], Any]
 _DPI = 120
-_COLOURS = 64
-Rgb = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -53,13 +49,10 @@ class Plot:
         figure.set_dpi(_DPI)
         canvas: Any = FigureCanvasAgg(figure)
         canvas.draw()
-        image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-        few = image.quantize(_COLOURS, dither=Image.Dither.NONE)
-        used = few.getpalette() or []
-        light = [(used[n], used[n + 1], used[n + 2]) for n in range(0, len(used), 3)]
+        few = Image.fromarray(_nearest(np.asarray(canvas.buffer_rgba())[..., :3]))
         pages = []
-        for colours in (light, [to_dark(colour) for colour in light]):
-            few.putpalette([part for colour in colours for part in colour])
+        for palette in (_LIGHT_COLOURS, _DARK_COLOURS):
+            few.putpalette(palette)
             data = BytesIO()
             few.save(data, "PNG", compress_level=6)
             pages.append(data.getvalue())
@@ -69,31 +62,40 @@ class Plot:
         return {"text/plain": self.alt, "image/svg+xml": self.svg()}
 
 
-def to_dark(colour: Rgb) -> Rgb:
-    """Return what takes a colour's place in the dark variant.
-
-    A colour of the light palette becomes that of the dark one. Any other is what smoothing left at the edge between
-    two of them, and becomes the same blend of their dark ones.
-    """
-    best, found = math.inf, (0.0, 0.0, 0.0)
-    for (one, dark_one), (two, dark_two) in combinations(_PAIRS, 2):
-        step = [b - a for a, b in zip(one, two, strict=True)]
-        along = sum((c - a) * s for c, a, s in zip(colour, one, step, strict=True)) / sum(s * s for s in step)
-        share = min(1.0, max(0.0, along))
-        share = round(share) if min(share, 1 - share) < _EXACT else share
-        off = sum((c - a - share * s) ** 2 for c, a, s in zip(colour, one, step, strict=True))
-        if off < best:
-            best = off
-            found = tuple(a + share * (b - a) for a, b in zip(dark_one, dark_two, strict=True))  # type: ignore[assignment]
-    return round(found[0]), round(found[1]), round(found[2])
+def _blends() -> list[tuple[str, str, float]]:
+    """Every colour that a plot may hold: those of a palette, and what smoothing makes at the edge of two of them."""
+    names = [one.name for one in fields(Palette)]
+    found = [(name, name, 0.0) for name in names]
+    for back, steps, others in (("paper", 16, ("ink", "muted")), ("paper", 8, names), ("ink", 8, names)):
+        found += [(back, name, n / steps) for name in others if name not in ("paper", "ink") or steps == 16
+                  for n in range(1, steps)]  # fmt: skip
+    return found
 
 
-def _rgb(colour: str) -> Rgb:
+def _colours(palette: Palette) -> list[int]:
+    """Return all blends of a palette, as a picture's table of colours has them; the same places in every palette."""
+    table = []
+    for one, two, share in _blends():
+        pair = zip(_rgb(getattr(palette, one)), _rgb(getattr(palette, two)), strict=True)
+        table += [round(a + share * (b - a)) for a, b in pair]
+    return table
+
+
+def _nearest(pixels: Any) -> Any:
+    """Return for each pixel the place of the nearest colour in the table of the light palette."""
+    packed = pixels.astype(np.uint32) @ np.array([65536, 256, 1], dtype=np.uint32)
+    known, places = np.unique(packed, return_inverse=True)
+    seen = np.stack([known >> 16, known >> 8 & 255, known & 255], axis=-1).astype(np.int32)
+    table = np.array(_LIGHT_COLOURS, dtype=np.int32).reshape(-1, 3)
+    nearest = ((seen[:, None, :] - table[None, :, :]) ** 2).sum(axis=-1).argmin(axis=-1)
+    return nearest.astype(np.uint8)[places].reshape(packed.shape)
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
-_PAIRS = [(_rgb(getattr(LIGHT, one.name)), _rgb(getattr(DARK, one.name))) for one in fields(Palette)]
-_EXACT = 0.03
+_LIGHT_COLOURS, _DARK_COLOURS = _colours(LIGHT), _colours(DARK)
 
 
 def _savefig(figure: Any, name: str) -> str:
