@@ -44,7 +44,8 @@ def labkit(*words: str, folder: Path, twin: TwinHandle | None = None) -> subproc
 def home(tmp_path: Path) -> Path:
     """A folder of a user, with a lab file and the runbooks."""
     (tmp_path / "parameters").mkdir()
-    text = LAB.read_text().replace("cores: 2", "cores: 4").replace("disk: 10 GiB", "disk: 250 GiB")  # for all apps, twice
+    # Room for all apps and the drills.
+    text = LAB.read_text().replace("cores: 2", "cores: 4").replace("disk: 10 GiB", "disk: 250 GiB")
     (tmp_path / "parameters" / "lab.yaml").write_text(text)
     for extra in (ROOT / "parameters").glob("*.yaml"):
         if extra.name != "lab.yaml":
