@@ -67,7 +67,7 @@ def return_node(lab: Lab, access: Access, change: Change, step: Step) -> str:
         marks = {DOWN: None, MAINTAINED: datetime.now(UTC).isoformat(timespec="seconds")}
     free = uncordon(open_cluster(lab, access), change.target, marks=marks)
     if not marks:  # an upgrade goes on with the next node: all must be well before
-        wait_for_health(lab, access, step)
+        wait_for_health(lab, access, step, dns="coredns" not in lab.k3s.disable)
     return f"{change.target} takes pods again" if free else f"{change.target} is ready; a person's cordon stays"
 
 

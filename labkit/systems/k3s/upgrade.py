@@ -56,5 +56,5 @@ def upgrade(lab: Lab, access: Access, change: Change, step: Step) -> str:
         step.say("restarted")
         wait_for_node(lab, access, machine, step, version=version, shell=shell, began=began)
     free = uncordon(open_cluster(lab, access), machine.name)
-    wait_for_health(lab, access, step)
+    wait_for_health(lab, access, step, dns="coredns" not in lab.k3s.disable)
     return f"{machine.name} runs {version}" + ("" if free else "; a person's cordon stays")
