@@ -187,6 +187,10 @@ def check_living(
             if holder.kind not in _SCALED:
                 yield error("recovery.holder", holder.id, "a workload that can be scaled down", f"a {holder.kind}",
                             f"end it first: it uses {one.id}")  # fmt: skip
+            elif holder.release and not holder.kustomization:
+                yield warning("recovery.release", holder.id, "a workload that only labkit scales meanwhile",
+                              f"one of the Helm release {holder.release}",
+                              "with drift detection, suspend that HelmRelease first")  # fmt: skip
 
 
 def half_switched(holder: Holder, longhorn: LonghornFacts) -> tuple[str, ...]:
@@ -239,6 +243,7 @@ def check_back(wanted: Iterable[WantedVolume], longhorn: LonghornFacts, holders:
             got = volume.restore_failed or ("it is being restored" if volume.is_restoring else "it is faulted")
             yield error("recovery.volume", f"volume {volume.name} of claim {one.id}", "all of its data", got, AGAIN)
         for holder in holders.of(one.claim.namespace, one.claim.name):
-            if holder.held or (holder.kind != "CronJob" and holder.running < holder.replicas):
-                got = "scaled down" if holder.held else f"{holder.running} of {holder.replicas} pods"
-                yield error("recovery.holder", holder.id, "its pods to run", got, AGAIN)
+            steady = holder.kind not in ("CronJob", "Job", "Pod")
+            if holder.held or (steady and holder.ready < holder.replicas):
+                got = "scaled down" if holder.held else f"{holder.ready} of {holder.replicas} ready"
+                yield error("recovery.holder", holder.id, "its pods to be ready", got, AGAIN)

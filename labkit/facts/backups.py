@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+
+from pydantic import Field
 
 from labkit.facts.proxmox import Fact
 
@@ -39,6 +42,8 @@ class StoredVolume(Fact):
     namespace: str = ""
     claim: str = ""
     storage_class: str = ""
+    job_labels: Mapping[str, str] = Field(default_factory=dict)
+    """The labels that put it into its recurring jobs, as its backups remember them; none for the group default."""
     backups: tuple[StoredBackup, ...] = ()
     damage: tuple[str, ...] = ()
 

@@ -74,6 +74,8 @@ class WantedVolume(Fact):
     """The moment whose content the backup holds, UTC."""
     size: int = 0
     """Of the block device, from the store."""
+    job_labels: Mapping[str, str] = Field(default_factory=dict)
+    """The labels of recurring jobs as its backups remember them, for what Git does not say."""
     passed_over: tuple[PassedOver, ...] = ()
     """Damaged or unfinished backups that would have been nearer to the wanted moment."""
     newest: datetime | None = None
@@ -107,6 +109,8 @@ class Holder(Fact):
     """How many are wanted; for a CronJob 1, or 0 when it is suspended."""
     running: int = 0
     """Its pods that have not ended."""
+    ready: int = 0
+    """How many of them are ready."""
     claims: tuple[str, ...] = ()
     """Names of the claims in its namespace."""
     held: str = ""

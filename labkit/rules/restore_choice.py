@@ -147,6 +147,7 @@ def _choose(candidates: _Candidates, as_of: datetime | None) -> WantedVolume:
         "backup": chosen,
         "taken": moment_of(chosen),
         "size": candidates.volumes[chosen.volume].size,
+        "job_labels": candidates.volumes[chosen.volume].job_labels,
         "others": tuple(sorted(name for name in candidates.volumes if name != chosen.volume)),
     }
     return found.model_copy(update=more)

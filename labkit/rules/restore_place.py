@@ -166,9 +166,9 @@ class Place:
         return found
 
     def _job_labels(self) -> dict[str, str]:
-        """The labels of jobs and groups: those of the volume that gives way, else those of the claim in Git."""
+        """The labels of jobs and groups: of the volume that gives way, else of the claim in Git, else as backed up."""
         if self.current is None:
-            return dict(self.wanted.claim.job_labels)
+            return dict(self.wanted.claim.job_labels or self.wanted.job_labels)
         own = {k: v for k, v in self.current.labels.items() if k.startswith((JOB_LABEL, GROUP_LABEL))}
         return {} if set(own) <= {GROUP_LABEL + DEFAULT_GROUP} else dict(sorted(own.items()))
 

@@ -180,6 +180,7 @@ def _volume(entry: VolumeEntry) -> StoredVolume:
         namespace=entry.pvc.namespace if entry.pvc else "",
         claim=entry.pvc.name if entry.pvc else "",
         storage_class=config.storage_class if config else "",
+        job_labels=entry.job_labels,
         backups=tuple(sorted((_backup(entry, one) for one in entry.backups), key=_age)),
         damage=tuple(_words(entry.damages, "")),
     )

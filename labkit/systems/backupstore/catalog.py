@@ -95,6 +95,12 @@ class VolumeEntry:
         sources: Iterable[VolumeConfig | BackupConfig | None] = (self.config, *reversed(self.complete))
         return next((source.schedules for source in sources if source is not None and source.schedules), ())
 
+    @property
+    def job_labels(self) -> dict[str, str]:
+        """The labels that put it into its recurring jobs, as the newest source that has any knows them."""
+        sources: Iterable[VolumeConfig | BackupConfig | None] = (self.config, *reversed(self.complete))
+        return next((source.job_labels for source in sources if source is not None and source.job_labels), {})
+
 
 @dataclass(frozen=True)
 class Catalog:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
+from labkit.facts.longhorn import DEFAULT_GROUP, GROUP_LABEL, JOB_LABEL
 from labkit.systems.backupstore.blockmap import BlockMap, MapFault, parse_map
 
 MIB = 1 << 20
@@ -143,6 +144,15 @@ class _Config(BaseModel):
             for name, spec in specs
             if str(spec.get("task", "")).startswith("backup") and spec.get("cron")
         )
+
+    @property
+    def job_labels(self) -> dict[str, str]:
+        """The labels that put the volume into its recurring jobs, from the same label; none for the group default."""
+        jobs = {name: _as_dict(job) for name, job in _object(self.labels.get("VolumeRecurringJobInfo")).items()}
+        groups = {str(group) for job in jobs.values() for group in job.get("fromGroup") or () if group}
+        named = {f"{JOB_LABEL}{name}": "enabled" for name, job in jobs.items() if job.get("fromJob") is True}
+        grouped = {f"{GROUP_LABEL}{group}": "enabled" for group in groups}
+        return {} if groups <= {DEFAULT_GROUP} and not named else dict(sorted((named | grouped).items()))
 
 
 class VolumeConfig(_Config):

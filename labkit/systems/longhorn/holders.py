@@ -71,6 +71,7 @@ def _holder(kind: str, item: Item, pods: Iterable[Item]) -> Holder:
         name=str(metadata["name"]),
         replicas=_replicas(kind, spec, item.get("status") or {}),
         running=len(running),
+        ready=sum(map(_is_ready, running)),
         claims=tuple(sorted(claims)),
         held=str(notes.get(HELD) or ""),
         kustomization=f"{labels.get(f'{_FLUX}/namespace')}/{owner}" if owner else "",
@@ -113,7 +114,7 @@ def _of_nobody(pods: Iterable[Item]) -> Iterator[Holder]:
             name = next((str(one["name"]) for one in pod["metadata"].get("ownerReferences") or ()),
                         str(pod["metadata"]["name"]))  # fmt: skip
             yield Holder(kind=kind, namespace=str(pod["metadata"]["namespace"]), name=name, replicas=1, running=1,
-                         claims=claims)  # fmt: skip
+                         ready=int(_is_ready(pod)), claims=claims)  # fmt: skip
 
 
 def _is_cron(pod: Item) -> bool:
@@ -132,6 +133,11 @@ def belongs(pod: Item, item: Item, kind: str) -> bool:
     selector = ((item.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
     labels = pod["metadata"].get("labels") or {}
     return bool(selector) and all(labels.get(key) == value for key, value in selector.items())
+
+
+def _is_ready(pod: Item) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
 
 
 def _is_alive(pod: Item) -> bool:

@@ -190,7 +190,7 @@ def wait_for_restore(lab: Lab, access: Access, step: Step, name: str, *, size: i
     Raises:
         StepFailed: it failed, finds no room, or does not end; says why.
     """
-    watch = _Watch(access, step, name)
+    watch = RestoreWatch(access, step, name)
 
     def probe() -> Volume | None:
         found = ask_patiently(lambda: (_view.find(lab, access, name),))
@@ -206,7 +206,7 @@ _CAUSES = (
 )
 
 
-class _Watch:
+class RestoreWatch:
     """What the wait for one restore has seen."""
 
     def __init__(self, access: Access, step: Step, name: str) -> None:
@@ -217,7 +217,11 @@ class _Watch:
         self.seen = "it has not begun"
 
     def look(self, volume: Volume | None) -> Volume | None:
-        """Return the volume when its restore is over."""
+        """Return the volume when its restore is over; None while it goes on.
+
+        Raises:
+            StepFailed: it will not end by itself.
+        """
         if volume is None:
             self._gone()
             return None

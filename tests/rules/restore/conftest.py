@@ -87,6 +87,6 @@ def holders(*given: Holder) -> HolderFacts:
 
 
 def holder(name: str = "notes", *claims: str, **more: Any) -> Holder:
-    given = {"kind": "Deployment", "namespace": "default", "name": name, "replicas": 1, "running": 1,
+    given = {"kind": "Deployment", "namespace": "default", "name": name, "replicas": 1, "running": 1, "ready": 1,
              "claims": claims or ("notes-data",), "kustomization": "flux-system/apps"}  # fmt: skip
     return Holder.model_validate(given | more)

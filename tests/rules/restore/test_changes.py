@@ -167,6 +167,14 @@ def test_the_shape_of_a_volume_and_its_pv() -> None:
     }  # fmt: skip
 
 
+def test_jobs_that_only_the_backup_remembers_are_armed_again() -> None:
+    jobs = {"recurring-job.longhorn.io/nightly": "enabled"}
+    facts = store(stored(PIN, backup(PIN, 5), job_labels=jobs))
+    for one, expected in ((PINNED, jobs), (claim(pinned=PIN, job_labels={"x": "enabled"}), {"x": "enabled"})):
+        made = restore_changes(wanted_volumes([one], facts), None)[1]
+        assert made.after["labels"] == {"labkit/restored-for": "default.notes-data", **expected}
+
+
 def test_a_volume_that_gives_way_passes_on_its_replicas_and_jobs() -> None:
     old = volume(PIN, replicas=3, labels={"recurring-job.longhorn.io/nightly": "enabled", "longhornvolume": PIN})
     found = changes(PINNED, living(old, bound=USED, backups=KNOWN), holders(holder()), replace=True)

@@ -220,7 +220,7 @@ def test_what_a_person_should_know_of_a_choice() -> None:
         (ALIVE, holders(holder()), []),
         (living(volume(PIN)), holders(), ["recovery.bound"]),
         (living(volume(PIN, robustness="faulted"), bound=USED), holders(holder()), ["recovery.volume"]),
-        (ALIVE, holders(holder(running=0)), ["recovery.holder"]),
+        (ALIVE, holders(holder(ready=0)), ["recovery.holder"]),
         (ALIVE, HELD, ["recovery.holder"]),
     ],
     ids=["all is well", "not bound", "faulted", "no pods", "scaled down"],

@@ -211,8 +211,8 @@ def test_configs_are_held_against_their_place_and_volume(change: dict[str, Any],
 
 def test_labels_tell_the_former_claim_and_its_jobs() -> None:
     jobs = {
-        "nightly": {"jobSpec": {"task": "backup", "cron": "0 2 * * *"}},
-        "forced": {"jobSpec": {"task": "backup-force-create", "cron": "0 3 * * 0"}},
+        "nightly": {"jobSpec": {"task": "backup", "cron": "0 2 * * *"}, "fromGroup": ["default", "often"]},
+        "forced": {"jobSpec": {"task": "backup-force-create", "cron": "0 3 * * 0"}, "fromJob": True},
         "snap": {"jobSpec": {"task": "snapshot", "cron": "0 * * * *"}},
         "odd": "text",
     }
@@ -225,13 +225,21 @@ def test_labels_tell_the_former_claim_and_its_jobs() -> None:
     assert config.pvc == Pvc("shop", "data-web-0")
     assert config.schedules == (Schedule("forced", "0 3 * * 0"), Schedule("nightly", "0 2 * * *"))
     assert config.job == "nightly"
+    assert config.job_labels == {
+        "recurring-job-group.longhorn.io/default": "enabled", "recurring-job-group.longhorn.io/often": "enabled",
+        "recurring-job.longhorn.io/forced": "enabled",
+    }  # fmt: skip
+    del jobs["forced"]
+    jobs["nightly"] = {"fromGroup": ["default"]}
+    default = parse_backup_config(_bytes(BACKUP, Labels={"VolumeRecurringJobInfo": json.dumps(jobs)}))
+    assert default.job_labels == {}
 
 
 @pytest.mark.parametrize("status", ["", "{", "[]", "null", '{"namespace":1}', '{"namespace":"a","pvcName":""}'])
 def test_strange_labels_cost_nothing(status: str) -> None:
     labels = {"KubernetesStatus": status, "VolumeRecurringJobInfo": status, "odd": 5}
     config = parse_backup_config(_bytes(BACKUP, Labels=labels))
-    assert (config.pvc, config.schedules) == (None, ())
+    assert (config.pvc, config.schedules, config.job_labels) == (None, (), {})
     assert "odd" not in config.labels
 
 
