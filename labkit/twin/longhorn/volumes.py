@@ -70,9 +70,16 @@ class Volumes(Controller):
             self._begin(volume)
             return self.hub.slow(self.hub.pace.create)
         volume = self._follow_tickets(volume)
+        self._grow(volume)
         waits = [self.health.look(volume), self._move(self.hub.get(VOLUMES, key) or volume)]
         due = [wait for wait in waits if wait is not None]
         return min(due) if due else None
+
+    def _grow(self, volume: Object) -> None:
+        """Make the bytes of a volume as many as its spec asks for; what is there stays."""
+        head = None if is_restoring(volume) else self.hub.head(name_of(volume))
+        if head is not None and head.exists() and head.stat().st_size < size_of(volume):
+            self.hub.images.create(head.parent.name, size_of(volume))
 
     def _begin(self, volume: Object) -> None:
         """Make what belongs to a new volume, and its first status."""

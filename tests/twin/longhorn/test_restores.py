@@ -132,3 +132,16 @@ def test_short_of_replicas_a_restore_ends_only_when_that_is_allowed(running: Any
             assert lab.longhorn.apps.view()["back"]["checksum"] == checksum
 
     go(work())
+
+
+def test_a_restored_volume_can_be_grown_and_keeps_its_files(running: Any, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with running(tmp_path) as lab:
+            _, url, checksum = await backed_up(lab)
+            lab.make("back", fromBackup=url)
+            await lab.until(lambda: done(lab, "back"))
+            lab.api.patch(VOLUMES, "back", {"spec": {"size": str(128 << 20)}}, "longhorn-system")
+            await lab.until(lambda: lab.hub.head("back").stat().st_size == 128 << 20)
+            assert lab.longhorn.apps.view()["back"]["checksum"] == checksum
+
+    go(work())
