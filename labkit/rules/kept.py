@@ -40,10 +40,16 @@ class Kept:
 
 
 def kept_secrets(git: GitFacts) -> tuple[Kept, ...]:
-    """Return what is kept in the repository."""
+    """Return what is kept in the repository, if the lab's age key opens it."""
+    if _sealed(git):
+        return ()
     file = git.repository.by_path.get(KEPT)
     found = (one for one in (file.resources() if file is not None else ()) if one.kind == "Secret")
     return tuple(Kept(one.namespace, one.name, _moment(one.annotations.get(UNTIL, ""))) for one in found)
+
+
+def _sealed(git: GitFacts) -> bool:
+    return any(one.path == KEPT and one.result != "ok" for one in git.repository.decryptions)
 
 
 def _moment(text: str) -> datetime | None:
@@ -71,6 +77,7 @@ def check_kept(git: GitFacts, now: datetime) -> Iterator[Finding]:
         seen = kept.get(name)
         if seen is None or not seen.holds(now):
             got = "none" if seen is None else f"one that ended {seen.until:%Y-%m-%d}"
+            got = "one that git.age_key does not open" if _sealed(git) else got
             yield info("rebuild.certificate", f"certificate {one.namespace}/{one.name}", f"a copy in {KEPT}", got,
                        "its CA is asked for a new one; next time: `labkit keep-certificates`")  # fmt: skip
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from labkit.errors import LabError, StepFailed
+from labkit.lab import Lab
+from labkit.rules.kept import check_kept, kept_secrets
+from labkit.run import start
 from labkit.run.journal import Journal
+from labkit.systems.access import Access
+from labkit.systems.certificates import read_certificates
+from labkit.systems.gitread import read_git
+from labkit.systems.k3s.cluster import open_cluster
+from labkit.systems.kept import keep_certificates
 from tests.disaster.conftest import MakeTwin, problems, recover
 
 pytestmark = pytest.mark.slow
@@ -46,21 +55,37 @@ def test_what_is_wrong_before_the_start_is_refused_before_anything_is_built(
     assert twin.past()["restores"] == []
 
 
-def test_a_token_that_is_refused_stops_with_the_cause_and_the_next_run_goes_on(
+def test_a_refused_token_stops_with_the_cause_then_few_replicas_and_a_slow_longhorn_are_got_over(
     make_twin: MakeTwin, lab_file: Path
 ) -> None:
-    twin = make_twin("k3s-wrong-token:three")
+    """It goes back to an earlier moment, and asks for no certificate: the one that is kept in Git is there first."""
+    twin = make_twin("k3s-wrong-token:three", "replica-short:two", "longhorn-slow:4")
+    second = sorted({row["taken"] for found in twin.past()["backups"].values() for row in found.values()})[1]
     with pytest.raises(StepFailed, match="token"):
-        recover(lab_file)
+        recover(lab_file, restore_as_of=second)
     twin.clear("k3s-wrong-token")
-    recover(lab_file)
+    recover(lab_file, restore_as_of=second)
     assert problems(twin) == []
+    assert {row["writes"] for row in twin.data().values()} == {2}
+    run = start("look", lab=lab_file)
+    try:
+        _look_at_certificates(run.lab, run.access)
+    finally:
+        run.close()
 
 
-def test_a_node_short_for_replicas_and_a_slow_longhorn_are_got_over(make_twin: MakeTwin, lab_file: Path) -> None:
-    twin = make_twin("replica-short:two", "longhorn-slow:4")
-    recover(lab_file)
-    assert problems(twin) == []
+def _look_at_certificates(lab: Lab, access: Access) -> None:
+    git, cluster = read_git(lab, access), open_cluster(lab, access)
+    assert [one.id for one in kept_secrets(git)] == ["cert-manager/small-example-tls"]
+    assert not list(check_kept(git, datetime.now(UTC)))
+    assert list(check_kept(git, datetime.now(UTC) + timedelta(days=200)))
+    rows = read_certificates(lab, access).certificates
+    assert [row.ready for row in rows if (row.namespace, row.name) == ("cert-manager", "small-example")] == [True]
+    assert not list(cluster.items("/apis/cert-manager.io/v1/certificaterequests"))
+    text, names = keep_certificates(lab, access)
+    assert names == ("cert-manager/letsencrypt-account-key", "cert-manager/small-example-tls")
+    assert "PRIVATE KEY" not in text
+    assert text.count("ENC[") > 3
 
 
 def test_an_export_that_is_empty_for_a_minute_while_volumes_come_back(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from labkit.facts.git import GitFacts
 from labkit.facts.kept import KEPT, UNTIL
-from labkit.facts.repository import Build, Cluster, RepositoryFacts, Resource, SourceFile
+from labkit.facts.repository import Build, Cluster, Decryption, RepositoryFacts, Resource, SourceFile
 from labkit.rules.kept import check_kept, kept_secrets, put_back
 from labkit.systems.kept import copy_of, parse, render
 
@@ -63,7 +64,12 @@ def test_only_a_public_certificate_without_a_copy_is_named() -> None:
     assert (found.subject, found.got) == ("certificate certs/wild", "none")
     (found,) = check_kept(git([secret("wild-tls", "2026-08-01T00:00:00Z")], *applied), NOW)
     assert found.got == "one that ended 2026-08-01"
-    assert not list(check_kept(git([secret("wild-tls", "2026-10-01T00:00:00Z")], *applied), NOW))
+    good = git([secret("wild-tls", "2026-10-01T00:00:00Z")], *applied)
+    assert not list(check_kept(good, NOW))
+    repository = replace(good.repository, decryptions=(Decryption(KEPT, "key", "another key"),))
+    sealed = good.model_copy(update={"repository": repository})
+    assert not list(put_back(sealed, NOW, needs=()))
+    assert [one.got for one in check_kept(sealed, NOW)] == ["one that git.age_key does not open"]
 
 
 def test_a_copy_leaves_behind_what_its_cluster_gave_it() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pyrage
 import yaml
 
+from labkit.facts.kept import KEPT
 from labkit.process import run_program
 from labkit.secrets import sops_program
 from labkit.twin import manifests
@@ -83,6 +84,8 @@ def encrypted(files: Mapping[str, bytes]) -> list[str]:
 def encrypt_anew(files: Mapping[str, bytes], age_key: str) -> Changes:
     """Encrypt the first secret that the key opens for another key instead."""
     for file in encrypted(files):
+        if file == KEPT:
+            continue  # Flux does not apply it
         clear = decrypted(files[file], age_key)
         if clear is not None:
             other = str(pyrage.x25519.Identity.generate().to_public())
