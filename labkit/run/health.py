@@ -8,17 +8,20 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 from labkit.checks.health import all_checks
 from labkit.checks.health.base import Scene
+from labkit.checks.health.runner import UNREAD
 from labkit.checks.health.runner import examine as ask_all
 from labkit.errors import CheckFailed, InputError, LabError, Mistake, counted
 from labkit.facts.history import HistoryFacts
 from labkit.facts.overview import Overview, ScoreRow
 from labkit.facts.survey import Unread
 from labkit.health import FailOn, HealthReport
+from labkit.plan import Severity
 from labkit.report.health.junit import junit_xml
 from labkit.report.health.page import health_page
 from labkit.report.health.panels import Panel, find_panel, make_panels
@@ -30,6 +33,8 @@ from labkit.run.notify import Sent, notify
 from labkit.secrets import redact
 from labkit.systems.history import FILE, History
 
+SECOND_LOOK = 30.0
+"""Lab seconds after which new errors are looked at again."""
 FOLDER = "health"
 """Under outputs/: the newest files of each lab under names that stay."""
 
@@ -105,6 +110,9 @@ class Published:
 def examine(run: Run, *, fail_on: str = "") -> Health:
     """Read all systems, ask every check, and compare with the last report; nothing is written but the run's own files.
 
+    Systems behind an error that the last report did not have are read a second time, half a minute later: a pod that
+    is just being moved is no reason to wake anybody.
+
     Args:
         run: of the runbook.
         fail_on: info, warning, error or never; the lab file's when empty.
@@ -121,14 +129,28 @@ def examine(run: Run, *, fail_on: str = "") -> Health:
         previous, facts["history"] = history.last(), history.read(now)
     except LabError as exc:
         facts["history"] = Unread(system="history", reason=exc.message, next_step=exc.next_step)
-    report = ask_all(
-        Scene(run.lab, facts, now), all_checks(), cost=survey.cost, previous=previous, fail_on=wanted, on=run.on
-    )
+    ask = partial(ask_all, checks=all_checks(), cost=survey.cost, previous=previous, fail_on=wanted, on=run.on)
+    report = ask(Scene(run.lab, facts, now))
+    if names := _worth_a_second_look(report, previous):
+        run.access.clock.sleep(SECOND_LOOK)
+        facts |= run.survey(*names).facts
+        report = ask(Scene(run.lab, facts, datetime.now(UTC)))
     overview = _overview(run, facts, report)
     limits = run.lab.health.limits.proxmox
-    panels = make_panels(overview, now, high=limits.storage_percent, full=limits.storage_full_percent)
+    panels = make_panels(overview, report.made_at, high=limits.storage_percent, full=limits.storage_full_percent)
     run.journal.write("reported", sentence=report.sentence, score=report.score, light=report.light)
     return Health(report, overview, previous, panels)
+
+
+def _worth_a_second_look(report: HealthReport, previous: HealthReport | None) -> tuple[str, ...]:
+    """Return the systems behind errors that the last report did not have: what is just in motion is no news."""
+    known = {one.key for one in previous.findings} if previous else set()
+    fresh = [one for one in report.findings if one.severity is Severity.ERROR and one.key not in known]
+    reads = {check.id: check.reads for check in all_checks()}
+    names = [name for one in fresh for name in reads.get(one.id, ())]
+    names += [one.subject.removeprefix("system ") for one in fresh if one.id == UNREAD]
+    asked = {one.system for one in report.cost.readings}
+    return tuple(name for name in dict.fromkeys(names) if name in asked)
 
 
 def _overview(run: Run, facts: Mapping[str, Any], report: HealthReport) -> Overview:

@@ -15,13 +15,16 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from labkit.errors import CheckFailed, InputError
+from labkit.errors import CheckFailed, InputError, SystemDown
+from labkit.facts.git import GitFacts
 from labkit.health import HealthReport, Outcome
-from labkit.lab import load_lab
+from labkit.lab import Lab, load_lab
 from labkit.plan import Severity
-from labkit.run import Run, start
+from labkit.run import Run, registry, start
 from labkit.run.connect import Connection
 from labkit.run.health import Health, examine, history_of, judge, publish
+from labkit.systems.access import Access
+from labkit.systems.gitread import read_git
 from labkit.twin.client import TwinHandle, start_twin
 from tests.gitops.hosts import write_small_lab
 from tests.report.health.rows import OVERVIEW, REPORT
@@ -121,6 +124,27 @@ def test_what_does_not_answer_is_one_finding_that_is_gone_with_its_cause(living:
     assert ("report.unread", "system git") in {one.key for one in after.report.movement.gone}
     assert len(history_of(run).read(after.report.made_at).reports) >= 3
     assert after.panel("scores").panel.plot is not None
+    run.close()
+
+
+def read_late(lab: Lab, access: Access) -> GitFacts:
+    """Fail the first time that is asked, as what is just in motion does."""
+    if not _asked:
+        _asked.append("once")
+        raise SystemDown("the Git server: expected an answer, got none")
+    return read_git(lab, access)
+
+
+_asked: list[str] = []
+
+
+def test_what_was_only_in_motion_is_no_news(living: Living, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.READERS, "git", f"{__name__}:read_late")
+    run, health = living.report()
+    assert _asked
+    assert keys(health) == set()
+    events = [json.loads(line) for line in (run.folder / "journal.jsonl").read_text().splitlines()]
+    assert [one["systems"] for one in events if one["event"] == "surveyed"][1:] == [["git"]]
     run.close()
 
 

@@ -50,8 +50,8 @@ class Asked:
 
 def examine(
     scene: Scene,
-    checks: Sequence[HealthCheck],
     *,
+    checks: Sequence[HealthCheck],
     cost: SurveyCost | None = None,
     previous: HealthReport | None = None,
     fail_on: FailOn | None = None,

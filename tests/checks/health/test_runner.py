@@ -53,7 +53,7 @@ def report(
     one: Any = None, nas: Any = None, *, of: Lab = LAB, now: datetime = NOW, previous: HealthReport | None = None
 ) -> HealthReport:
     facts = {"one": one or {}, "nas": {} if nas is None else nas}
-    return examine(Scene(of, facts, now), CHECKS, previous=previous)
+    return examine(Scene(of, facts, now), checks=CHECKS, previous=previous)
 
 
 AWAY = Unread(system="nas", reason="no answer within 5 s", next_step="look whether it is on")
