@@ -271,9 +271,7 @@ class Run:
         for name in wanted:
             registry.reader(name)  # imported here: threads that import what imports each other lock each other out
         with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
-            pending = {
-                name: pool.submit(registry.read, name, self.lab, self.access, self._asked) for name in wanted
-            }
+            pending = {name: pool.submit(registry.read, name, self.lab, self.access, self._asked) for name in wanted}
             facts = {name: future.result() for name, future in pending.items()}
         self._save_facts(facts)
         self.journal.write("read", systems=list(wanted))

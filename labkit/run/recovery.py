@@ -18,6 +18,7 @@ from labkit.systems.verified import forget_verdicts, verify_wanted
 _GIB = 1 << 30
 _MUCH = 4 * _GIB
 
+
 def verify_store(run: Run, facts: Mapping[str, Any], goal: Goal) -> dict[str, Any]:
     """Verify, block by block and without a cluster, the backup of every volume that is to be restored.
 

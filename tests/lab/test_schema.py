@@ -26,8 +26,8 @@ size-kubernetes-unit size-negative size-no-number cores-zero secret-literal secr
 secret-number secret-unknown-scheme secret-nothing-after-scheme secret-token-in-id secret-token-as-text role
 role-unlike vm-name vm-name-too-long k3s-version k3s-kube-vip k3s-component k3s-retention k3s-schedule taint
 taint-effect label-key label-value api-not-https api-no-url api-credentials fingerprint domain git-path git-branch
-backup-target-scheme nas-api nas-store-relative nas-store-scheme nas-host user-name several health-limit-too-high health-limit-zero
-health-limit-with-unit health-unknown-limit health-ignore health-fail-on
+backup-target-scheme nas-api nas-store-relative nas-store-scheme nas-host user-name several health-limit-too-high
+health-limit-zero health-limit-with-unit health-unknown-limit health-ignore health-fail-on
 """
 
 

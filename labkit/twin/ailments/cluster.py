@@ -53,8 +53,8 @@ OF_NODES: tuple[Ailment, ...] = (
             step("snapshots", name="{server3}", error="no space left on device")),
 )  # fmt: skip
 WORKLOADS: tuple[Ailment, ...] = (
-    ailment("app-crashes", "kubernetes.pod-crash", "Deployment default/crasher",
-            _deployment("crasher", "example.net/crasher:1", behaviour={
+    ailment("app-crashes", "kubernetes.pod-crash", "Deployment default/failing",
+            _deployment("failing", "example.net/failing:1", behaviour={
                 "twin.labkit/run": "1", "twin.labkit/exit-code": "1",
             })),
     ailment("image-gone", "kubernetes.pod-image", "Deployment default/gone",
