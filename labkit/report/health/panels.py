@@ -160,7 +160,9 @@ def _backups(overview: Overview, now: datetime) -> Panel | None:
         return backup_light(row, now)
 
     rows, left = _cut(overview.backups, light, lambda row: -(row.hours(now) or 1e9))
-    calm = f"All {counted(len(overview.backups), 'volume')} have a backup that is as new as its schedule asks for."
+    waiting = sum(row.new for row in overview.backups)
+    calm = f"The backups of {counted(len(overview.backups), 'volume')} are as new as their schedules ask for"
+    calm += f"; {waiting} had none due yet." if waiting else "."
     return Panel(
         "backups", "Backups", _says(_worse(rows, light), lambda row: row.volume, "Without a timely backup", calm),
         ("volume", "newest backup", "copies", ""),
