@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -289,10 +289,3 @@ def _has_own_backup(volume: Volume | None, longhorn: LonghornFacts | None) -> bo
         one.volume == volume.name and one.state == "Completed" and one.created is not None and one.created >= since
         for one in longhorn.backups
     )
-
-
-def unused(places: Sequence[Place], longhorn: LonghornFacts | None) -> tuple[Volume, ...]:
-    """Return the volumes of restores for these claims that failed: nobody uses them, and a person may delete them."""
-    claims = {claim_label(place.wanted.claim.namespace, place.wanted.claim.name) for place in places}
-    found = longhorn.volumes if longhorn is not None else ()
-    return tuple(one for one in found if one.restore_failed and one.labels.get(RESTORED) in claims)

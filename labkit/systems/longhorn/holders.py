@@ -24,6 +24,9 @@ _ROOTS = {"Deployment": "/apis/apps/v1", "StatefulSet": "/apis/apps/v1", "Daemon
 _PLURALS = {kind: f"{kind.lower()}s" for kind in _ROOTS}
 _FLUX = "kustomize.toolkit.fluxcd.io"
 _HELM = "meta.helm.sh/release-"
+_ALIVE = "status.phase!=Succeeded,status.phase!=Failed"
+_MOST_SPACES = 8
+"""Beyond so many namespaces one list of all pods is less to ask."""
 _DOWN_SECONDS = 600.0
 _UP_SECONDS = 900.0
 _OWNED = ("ReplicaSet", "StatefulSet", "DaemonSet")
@@ -41,15 +44,24 @@ def read_holders(lab: Lab, access: Access) -> HolderFacts:
 def find_holders(cluster: Cluster) -> Iterator[Holder]:
     """Yield the same of a cluster that is open already."""
     with ThreadPoolExecutor(max_workers=len(_ROOTS) + 1) as pool:
-        pods = pool.submit(lambda: list(list_objects(cluster, "/api/v1/pods")))
+        pods = pool.submit(_pods_with_claims, cluster)
         lists = {kind: pool.submit(_all, cluster, kind) for kind in _ROOTS}
-        alive = [pod for pod in pods.result() if _is_alive(pod)]
+        alive = pods.result()
         for kind, future in lists.items():
             for item in future.result():
                 mine = [pod for pod in alive if belongs(pod, item, kind)]
                 if (holder := _holder(kind, item, mine)).claims:
                     yield holder
         yield from _of_nobody(alive)
+
+
+def _pods_with_claims(cluster: Cluster) -> list[dict[str, Any]]:
+    """The pods that have not ended, of those namespaces only that have a claim."""
+    claims = list_objects(cluster, "/api/v1/persistentvolumeclaims")
+    spaces = sorted({str(one["metadata"]["namespace"]) for one in claims})
+    few = len(spaces) <= _MOST_SPACES
+    paths = [f"/api/v1/namespaces/{space}/pods" for space in spaces] if few else ["/api/v1/pods"]
+    return [pod for path in paths for pod in cluster.items(path, fieldSelector=_ALIVE)]
 
 
 def _all(cluster: Cluster, kind: str) -> list[dict[str, Any]]:
