@@ -14,6 +14,7 @@ from html import escape
 from labkit.errors import counted
 from labkit.health import HealthFinding, HealthReport, Light, Outcome
 from labkit.plan import Severity
+from labkit.report.health.grouping import Group, group
 from labkit.report.health.palette import DARK, LIGHT
 from labkit.report.health.panels import Panel
 from labkit.report.health.words import MARKS, SEVERITY_MARKS, ago, area_name, moment_of
@@ -152,9 +153,9 @@ def _news_list(title: str, findings: Sequence[HealthFinding], *, good: bool = Fa
         return ""
     rows = "".join(
         f'<li style="margin:2px 0">'
-        f"{_mark(Light.GOOD, shape='✓') if good else _mark(_LIGHTS[one.severity])} <b>{escape(one.subject)}</b>: "
-        f"{'was: ' if good else ''}{escape(one.got)}</li>"
-        for one in findings
+        f"{_mark(Light.GOOD, shape='✓') if good else _mark(_LIGHTS[one.first.severity])} "
+        f"<b>{escape(one.subject)}</b>: {'was: ' if good else ''}{escape(one.first.got)}</li>"
+        for one in group(findings)
     )
     return _p(f"<b>{escape(title)}</b>", style="margin-bottom:2px") + (
         f'<ul style="margin:0 0 10px;padding:0 0 0 4px;list-style:none">{rows}</ul>'
@@ -172,16 +173,17 @@ def _findings(report: HealthReport) -> str:
             shape, word = SEVERITY_MARKS[severity]
             title = word if severity is Severity.INFO else counted(len(some), word)
             parts.append(_p(_mark(_LIGHTS[severity], title, shape=shape), style="margin:12px 0 2px"))
-            parts.append(_table(_finding(one, report.made_at) for one in some))
+            parts.append(_table(_finding(one, report.made_at) for one in group(some)))
     return "".join(parts)
 
 
-def _finding(one: HealthFinding, now: datetime) -> str:
+def _finding(found: Group, now: datetime) -> str:
+    one = found.first
     since = "new" if one.since is None or one.since >= now else f"since {ago(one.since, now).removesuffix(' ago')}"
     remedy = f'<br><span class="lk-ink">→ {_with_code(one.remedy)}</span>' if one.remedy else ""
     about = _muted(f"expected {escape(one.expected)} · {escape(area_name(one.area))} · {escape(one.id)}",
                    "font-size:13px")  # fmt: skip
-    return _tr(f"<b>{escape(one.subject)}</b>: {escape(one.got)}{remedy}<br>{about}", _aside(since))
+    return _tr(f"<b>{escape(found.subject)}</b>: {escape(one.got)}{remedy}<br>{about}", _aside(since))
 
 
 def _with_code(text: str) -> str:

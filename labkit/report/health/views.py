@@ -9,6 +9,7 @@ from html import escape
 from labkit.errors import counted
 from labkit.health import HealthFinding, HealthReport, Light
 from labkit.plan import Severity
+from labkit.report.health.grouping import group
 from labkit.report.health.panels import Panel, lines
 from labkit.report.health.words import MARKS, SEVERITY_MARKS, ago, area_name, moment_of
 from labkit.report.html import Cell, box, table
@@ -67,13 +68,13 @@ class NewsView:
         return f"new {since}" if self._groups() else f"nothing new {since}"
 
     def __repr__(self) -> str:
-        rows = [f"  {word}: {one.subject}: {one.got}" for word, _, some in self._groups() for one in some]
+        rows = [f"  {word}: {one.subject}: {one.first.got}" for word, _, some in self._groups() for one in group(some)]
         return "\n".join([self._head(), *rows])
 
     def _repr_html_(self) -> str:
         rows = [
-            (Cell(word, kind), one.subject, one.expected, one.got)
-            for word, kind, some in self._groups() for one in some
+            (Cell(word, kind), one.subject, one.first.expected, one.first.got)
+            for word, kind, some in self._groups() for one in group(some)
         ]  # fmt: skip
         body = table(("", "subject", "expected", "got"), rows) if rows else ""
         return box(f"<p><b>{escape(self._head())}</b></p>", body)
@@ -86,7 +87,8 @@ class FindingsView:
     report: HealthReport
 
     def _rows(self) -> Iterable[tuple[str, str, HealthFinding]]:
-        for one in self.report.findings:
+        for found in group(self.report.findings):
+            one = found.first.model_copy(update={"subject": found.subject})
             shape, word = SEVERITY_MARKS[one.severity]
             yield f"{shape} {word}", _SEVERITIES[one.severity], one
 

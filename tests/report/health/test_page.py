@@ -15,6 +15,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from labkit.facts.overview import CapacityRow, FluxRow, Overview, ReplicaRow, ResponseRow
+from labkit.report.health.grouping import group
 from labkit.report.health.page import health_page
 from labkit.report.health.palette import DARK
 from labkit.report.health.panels import Panel, make_panels
@@ -178,6 +179,17 @@ def test_a_browser_shows_it_light_and_dark(page: str, tmp_path: Path, scheme: in
     assert image.getpixel((3, 3)) == back
     lightness = sum(image.convert("L").resize((1, 1)).tobytes())
     assert lightness > 200 if scheme else lightness < 80
+
+
+def test_what_says_the_same_of_many_is_told_once() -> None:
+    many = [REPORT.findings[2].model_copy(update={"subject": f"VM {n}"}) for n in range(15)]
+    groups = group([*many, REPORT.findings[0]])
+    assert [len(one.subjects) for one in groups] == [15, 1]
+    text = read(health_page(REPORT.model_copy(update={"findings": tuple(many)}), ())).text
+    assert "▲ 15 warnings" in text
+    assert text.count("what is <wrong> & odd") == 2 + 2  # here and under what was accepted; new and gone
+    assert "VM 0, VM 1, " in text
+    assert "VM 11 and 3 more: what" in text
 
 
 def test_the_age_of_findings_is_told() -> None:
