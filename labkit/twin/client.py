@@ -25,6 +25,8 @@ from labkit.twin.state import AGE_KEY, CONTROL_TOKEN, LOG, MISTAKES, TWIN, make_
 __all__ = ["DEFAULT_SCALE", "TwinHandle", "join_twin", "start_twin"]
 
 _START_SECONDS = 150.0
+_START_TWIN_SECONDS = 400.0
+"""Of the twin: what a scenario may take on a slow one."""
 _STOP_SECONDS = 10.0
 _ASK_SECONDS = 30.0
 _MOST_LINES = 25
@@ -226,7 +228,7 @@ def start_twin(
     words += ["--repo", repo, "--repo-branch", repo_branch] if repo else []
     process = start_program(words, log=folder / LOG)
     try:
-        return TwinHandle(folder, _wait(folder, process), process)
+        return TwinHandle(folder, _wait(folder, process, max(_START_SECONDS, _START_TWIN_SECONDS * scale)), process)
     except LabError:
         (folder / AGE_KEY).unlink(missing_ok=True)
         if state is None:
@@ -251,18 +253,16 @@ def _check_installed() -> None:
         )
 
 
-def _wait(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+def _wait(folder: Path, process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:
     """Return what the twin tells once it is ready; raise InputError or SystemDown when it does not come up."""
-    end = time.monotonic() + _START_SECONDS
+    end = time.monotonic() + seconds
     while (data := _read(folder)) is None or data["pid"] != process.pid:
         if process.poll() is not None:
             raise _failure(folder, process.returncode)
         if time.monotonic() > end:
             process.kill()
             process.wait()
-            raise SystemDown(
-                f"twin: expected it to be ready within {_START_SECONDS:g} s; its log ends:\n{_tail(folder)}"
-            )
+            raise SystemDown(f"twin: expected it to be ready within {seconds:g} s; its log ends:\n{_tail(folder)}")
         time.sleep(0.01)
     return data
 

@@ -55,7 +55,7 @@ _PORTS = (80, 443)
 _SPACE = "flux-system"
 WITH_REPOSITORY = frozenset({"flux", "disaster", "running", "ailing"})
 """The scenarios that begin with the repository, so that it is made while the rest comes up."""
-_READY_SECONDS = 45.0
+_READY_SECONDS, _READY_TWIN_SECONDS = 45.0, 300.0
 _IN_GIT = {"kustomization-broken": ("a Kustomization", kustomizations), "chart-fails": ("a chart or release", charts)}
 """Faults of what stands in the repository, and how to find it there."""
 _log = logging.getLogger(__name__)
@@ -273,7 +273,8 @@ class GitOps:
             await applier.apply(ordered(objects))
         except ApplyFailed as exc:
             raise StepFailed(f"scenario flux: {exc}") from exc
-        end = asyncio.get_running_loop().time() + _READY_SECONDS
+        limit = max(_READY_SECONDS, _READY_TWIN_SECONDS * self.world.clock.scale)
+        end = asyncio.get_running_loop().time() + limit
         while left := unfinished(api):
             if asyncio.get_running_loop().time() > end:
                 raise StepFailed("scenario flux: expected everything Ready, got:\n" + "\n".join(left))
