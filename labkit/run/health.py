@@ -31,7 +31,7 @@ from labkit.rules.overview import add_trends, make_overview, samples_of
 from labkit.run.core import Run
 from labkit.run.notify import Sent, notify
 from labkit.secrets import redact
-from labkit.systems.history import FILE, History
+from labkit.history import FILE, History
 
 SECOND_LOOK = 30.0
 """Lab seconds after which new errors are looked at again."""

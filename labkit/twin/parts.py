@@ -25,6 +25,7 @@ from labkit.twin.proxmox.daemon import Daemon
 from labkit.twin.proxmox.fakepve import FakePve
 from labkit.twin.proxmox.inventory import Vm
 from labkit.twin.proxmox.system import Proxmox
+from labkit.twin.reports import leave_reports
 from labkit.twin.running import Running
 from labkit.twin.world import World
 
@@ -88,6 +89,7 @@ class Parts:
         if scenario == "disaster":
             await self.disaster.begin()
         if scenario in {"running", "ailing"}:
+            await self._leave_reports()
             await self.running.begin(ailing=scenario == "ailing")
         if scenario in {"k3s", "k3s-behind", "flux"}:
             version = self.world.lab.k3s.version
@@ -97,6 +99,18 @@ class Parts:
         if scenario == "flux" and k3s.cluster is not None:
             _log.info("the cluster is up")
             await self.gitops.bring_up(k3s.cluster.api)
+
+    async def _leave_reports(self) -> None:
+        """Have health reports behind the lab, as they saw it before anything went wrong with it."""
+        world, storages = self.world, self.proxmox.core.storages
+        room = {}
+        for host in world.lab.hosts:
+            for name in storages.names(host):
+                status = storages.status(host, name)
+                room[f"{host}/{name}"] = (int(status["used"]), int(status["total"]))
+        for pool in self.nas.content.pools:
+            room[f"pool {pool['name']}"] = (int(pool["allocated"]), int(pool["size"]))
+        await asyncio.to_thread(leave_reports, world, await self.gitops.check_out(), room)
 
     async def stop(self) -> None:
         """End everything."""

@@ -54,7 +54,7 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("health")
         lab_file = write_small_lab(folder / "parameters" / "lab.yaml")
-        twin = start_twin(lab_file, state=folder / "twin", scenario="flux", scale=SCALE, parent=os.getpid())
+        twin = start_twin(lab_file, state=folder / "twin", scenario="running", scale=SCALE, parent=os.getpid())
         patch.setenv("LABKIT_TWIN", str(twin.state))
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
         patch.chdir(folder)
@@ -77,7 +77,8 @@ def test_a_lab_that_lives_is_well_and_nothing_of_it_is_written(living: Living) -
     assert [one.problem for one in report.cost.readings if one.problem] == []
     assert report.outcome(Outcome.UNASKED) == report.outcome(Outcome.BROKEN) == ()
     assert len(report.checks) >= 60
-    assert report.movement is None
+    assert report.movement is not None
+    assert report.movement.gone == ()  # the reports behind it found what this one finds
     assert {"proxmox", "kubernetes", "ssh", "git", "https"} <= set(report.cost.requests)
     summary = json.loads((run.folder / "summary.json").read_text())
     assert summary["ok"] is True
@@ -95,7 +96,10 @@ def test_a_lab_that_lives_is_well_and_nothing_of_it_is_written(living: Living) -
     for name in ("capacity", "certificates", "flux", "replicas", "responses", "backups", "restarts"):
         assert health.panel(name).panel.says not in ("", None)
         assert " was read" not in health.panel(name).panel.says
-    everything = "".join(path.read_text() for path in run.folder.iterdir())
+    assert any(row.days_left is not None for row in health.overview.capacity)
+    assert all(row.median is not None for row in health.overview.responses)
+    assert "the lowest of 41 reports" in health.panel("scores").panel.says
+    everything = "".join(path.read_text() for path in run.folder.iterdir() if path.is_file())
     assert [name for name, secret in living.twin.secrets.items() if len(secret) > 8 and secret in everything] == []
 
 

@@ -12,8 +12,8 @@ import pytest
 from labkit.errors import LabError
 from labkit.facts.history import Sample
 from labkit.health import FORM, HealthFinding, HealthReport, Light
+from labkit.history import MIGRATIONS, History
 from labkit.plan import Severity
-from labkit.systems.history import MIGRATIONS, History
 
 NOW = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)
 
@@ -129,8 +129,8 @@ def test_two_writers_lose_nothing(history: History) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from labkit.systems import history
-from tests.systems.test_history import report, used
+from labkit import history
+from tests.test_history import report, used
 
 def values():
     yield used(1.0)
@@ -142,7 +142,7 @@ history.History(Path(sys.argv[1]), "home").add(report(0), values())
 
 def test_a_writer_that_is_killed_leaves_what_was_there(history: History) -> None:
     history.add(report(-1), [used(5.0)])
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[1]
     died = subprocess.run([sys.executable, "-c", KILLED, str(history.path)], cwd=root, check=False, timeout=60)
     assert died.returncode == 9
     assert history.last() == report(-1)
