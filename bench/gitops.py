@@ -1,10 +1,10 @@
 """From push to "the app is live": what labkit adds to the time that the twin's own reconcile takes.
 
-Twice the same on one twin, in turns. A person commits an app to the Git host, asks Flux to look at once, and looks many
-times a second until its Kustomization is ready at that commit, the Deployment has rolled out, and the host answers over
-HTTPS with the certificate of the cluster: what the twin takes. Then add-app adds an equal one: from the moment in which
-its push has moved the branch to the end of its last change, whose own look at the host is part of it. The app is open,
-so that neither has Authelia to restart. The times of real programs (git, kubectl, sops) count on both sides.
+Twice the same on one twin, in turns. add-app adds an app: from the moment in which its push has moved the branch to the
+end of the change that waits for the host's answer. Then a person commits an equal one at the Git host, asks Flux to
+look at once, and looks many times a second until its Kustomization is ready at that commit, the Deployment has rolled
+out, and the host answers over HTTPS with the certificate of the cluster: what the twin takes. The app is open, so that
+neither waits for Authelia, which add-app restarts beside it. The times of real programs (git, kubectl) count for both.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from pathlib import Path
 
 from bench.figure import Figure
 from bench.labs import write_lab
+from labkit.lab.apps import AppSpec
+from labkit.lab.authelia import add_app
 from labkit.lab.loader import load_lab
 from labkit.rules.apps import plan_app
 from labkit.run import Run, start
@@ -33,13 +35,14 @@ from labkit.systems.routes import probe_route
 from labkit.twin.client import TwinHandle, start_twin
 from labkit.twin.git import Bare
 
-ROUNDS = 3
-SCALE = 0.1
+ROUNDS = 5
+SCALE = 0.2
 """Real seconds per twin second: slow enough that two cores, which carry both sides, are a small part of the figure."""
 LIMIT = 1.1
 SIZES: dict[str, str | int] = {"cores": 4, "memory": "16 GiB", "disk": "100 GiB"}
 """One VM that has room for everything in the example."""
 _APPS = "kubernetes/apps"
+_AUTHELIA = "kubernetes/infrastructure/controllers/authelia/configmap.yaml"
 _SOURCE = "GitRepository/flux-system/flux-system"
 _KUSTOMIZATION = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/apps"
 _SECONDS = 120.0
@@ -76,11 +79,15 @@ def measure(lab_file: Path, twin: TwinHandle, number: int) -> tuple[float, float
 
 def add(run: Run, bare: Bare, name: str) -> float:
     """Add an app as the runbook does; return the seconds from its push to the end of its last change."""
-    app = load_app(run.lab, name, image="ghcr.io/traefik/whoami:v1.11.0", port=80, authentication="none")
-    run.apply(run.plan(plan_app, run.read("git", "flux", "apps"), app=app))
+    run.apply(run.plan(plan_app, run.read("git", "flux", "apps"), app=app_of(run, name)))
     done = [event for event in read_journal(run.journal.path) if event["event"] == "change done"]
     route = next(event for event in done if str(event["change"]).startswith("route/"))
     return datetime.fromisoformat(str(route["time"])).timestamp() - moved(bare)
+
+
+def app_of(run: Run, name: str) -> AppSpec:
+    """Return an open app."""
+    return load_app(run.lab, name, image="ghcr.io/traefik/whoami:v1.11.0", port=80, authentication="none")
 
 
 def moved(bare: Bare) -> float:
@@ -90,9 +97,14 @@ def moved(bare: Bare) -> float:
 
 def by_hand(run: Run, bare: Bare, model: str, name: str) -> float:
     """Commit the same app under another name and ask Flux to look; return the seconds until it is live."""
-    files = {path: text for path, text in bare.files().items() if path.startswith(f"{_APPS}/{model}/")}
-    renamed = {path.replace(model, name): text.replace(model.encode(), name.encode()) for path, text in files.items()}
-    head = bare.commit(renamed, f"Add {name}")
+    files = bare.files()
+    made: dict[str, bytes | None] = {
+        path.replace(model, name): text.replace(model.encode(), name.encode())
+        for path, text in files.items()
+        if path.startswith(f"{_APPS}/{model}/")
+    }
+    made[_AUTHELIA] = add_app(files[_AUTHELIA].decode(), app_of(run, name), "").encode()
+    head = bare.commit(made, f"Add {name}")
     request_reconcile(open_cluster(run.lab, run.access), _SOURCE)
     end = time.monotonic() + _SECONDS
     while not is_live(run, head, name):

@@ -171,7 +171,8 @@ def _live(facts: Facts, app: AppSpec, form: RepoForm, authelia: str, commit: lis
         again = Change(system="apps", kind="restart", target=workload, action=Action.ACT, risk=Risk.DISRUPTIVE,
                        needs=needs, note="Authelia reads its rules and clients only when it starts")  # fmt: skip
         yield again
-        needs = (*needs, again.id)
+        if app.authentication != "none":  # an open app does not wait for Authelia
+            needs = (*needs, again.id)
     if waits:
         yield Change(system="apps", kind="route", target=app.host, action=Action.ACT,
                      after={"authentication": app.authentication}, needs=needs,

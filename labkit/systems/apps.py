@@ -6,6 +6,7 @@ import json
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,13 @@ def _apply_commit(lab: Lab, access: Access, change: Change, step: Step) -> str:
 
 def _push(lab: Lab, access: Access, change: Change, step: Step, *, branch: str) -> str:
     message = str(change.after["message"])
-    commit = finish_work(lab, access, step, system=change.system, branch=branch, message=message)
+
+    def wake_flux() -> None:
+        if branch == lab.git.branch:
+            with suppress(LabError):  # the next change asks again, and says what is wrong
+                request_reconcile(open_cluster(lab, access), _SOURCE)
+
+    commit = finish_work(lab, access, step, system=change.system, branch=branch, message=message, pushed=wake_flux)
     with _guard:
         _made.pop((access.state, str(change.after["app"])), None)
     return commit or fetch(lab, access).head

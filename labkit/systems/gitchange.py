@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,12 @@ def write_file(folder: Path, path: str, text: str | None) -> str:
     return f"{len(text.splitlines())} lines"
 
 
-def finish_work(lab: Lab, access: Access, step: Step, *, system: str, branch: str, message: str) -> str:
-    """Commit the checkout's changes and push them to a branch; return the commit, empty when nothing changed."""
+def finish_work(lab: Lab, access: Access, step: Step, *, system: str, branch: str, message: str,
+                pushed: Callable[[], None] = lambda: None) -> str:  # fmt: skip
+    """Commit the checkout's changes and push them to a branch; return the commit, empty when nothing changed.
+
+    `pushed` is called at once when the branch has moved, before anything is tidied up.
+    """
     folder = work_folder(access, system)
     if not folder.is_dir():
         raise LabError(f"checkout of {system}: expected a folder to commit, got none", next_step="run again")
@@ -75,6 +80,7 @@ def finish_work(lab: Lab, access: Access, step: Step, *, system: str, branch: st
     if commit:
         step.say(f"pushes {commit[:7]} to {branch}")
         commit = push(lab, access, folder, branch)
+        pushed()
     leave(local_mirror(lab, access), folder)
     folder.with_suffix(f".{_BOOK}").unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)

@@ -23,6 +23,8 @@ CHAIN_DEADLINE = 2700.0
 """Lab seconds for a whole chain: images of every controller are pulled over the owner's line."""
 PATIENCE = 150.0
 """Lab seconds that one cause may stay while nothing else moves: longer than Flux's own retry."""
+_EVERY, _EVERY_FEW = 2.0, 0.75
+"""Lab seconds between two looks: at a whole chain, and at the few objects that a pushed app waits for."""
 _ROOT = f"Kustomization/{NAMESPACE}/flux-system"
 _SOURCE = f"GitRepository/{NAMESPACE}/flux-system"
 _API = {
@@ -225,7 +227,8 @@ def wait_for_chain(
 
     try:
         limit = access.clock.real(deadline, least=120.0) / access.clock.scale
-        return access.wait(probe, what="Flux's chain", deadline=limit, every=2.0, last=lambda: _last(watch))
+        every = _EVERY_FEW if goal.only else _EVERY
+        return access.wait(probe, what="Flux's chain", deadline=limit, every=every, last=lambda: _last(watch))
     except StepFailed as exc:
         if watch.cause is None or exc.message.startswith("Flux is stuck"):
             raise
