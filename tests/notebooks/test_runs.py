@@ -115,6 +115,8 @@ def test_plain_papermill_needs_no_wrapper_and_refuses_an_unknown_parameter(home:
         (["runbook"], 2, "runbook"),
         (["rehearse", "--lab", "nowhere.yaml"], 2, "nowhere.yaml: expected a file"),
         (["rehearse", "--fault", "no-such-fault"], 2, "no-such-fault"),
+        (["rehearse", "--fault", "host-down:nort"], 2, "a host of lab small (north, south), got nort; did you mean"),
+        (["rehearse", "--repo", ".", "--age-key", "keys.txt"], 2, "a reference that begins with one of env:, file:"),
     ],
 )
 def test_wrong_words_are_refused_before_anything_starts(words: list[str], status: int, said: str, home: Path) -> None:
