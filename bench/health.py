@@ -1,8 +1,8 @@
 """The health report: all systems read side by side against the slowest alone, and the notebook from start to HTML.
 
 Every answer of every system is held back for 50 ms on its way: a plain relay stands before each of the twin's ports, so
-that TLS, SSH and Git pay it for each of their round trips as they would on a network. "Alone" is the median of readings
-of one system with connections of their own.
+that TLS, SSH and Git pay it for each of their round trips as they would on a network. "Alone" is a reading
+of one system with connections of its own; of several readings the quickest counts, on both sides.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def reading(twin: TwinHandle, folder: Path) -> Iterator[Figure]:
     with relays(twin.connect_file, DELAY) as connect_file:
         slow = replace(run.access, connect_file=connect_file)
         whole(run.lab, slow, names)  # imports, sessions and Git's first clone are no part of the figure
-        alone = {name: median(partial(whole, run.lab, slow, [name])) for name in names}
-        took = median(partial(whole, run.lab, slow, names))
+        alone = {name: best(partial(whole, run.lab, slow, [name])) for name in names}
+        took = best(partial(whole, run.lab, slow, names))
         requests = whole(run.lab, slow, names).cost.requests
     run.finish()
     worst = max(alone, key=lambda name: alone[name])
@@ -83,6 +83,16 @@ def whole(lab: Lab, access: Access, names: Sequence[str]) -> Survey:
     if result.unread:
         raise RuntimeError(f"expected every system to be read, got {result.unread}")
     return result
+
+
+def best(work: Callable[[], object]) -> float:
+    """Return the least time of some work in seconds: what else the machine does only adds to it."""
+    took = []
+    for _ in range(2 * TIMES):
+        began = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - began)
+    return min(took)
 
 
 def median(work: Callable[[], object]) -> float:
