@@ -246,7 +246,12 @@ def _show_loss(loss: Loss) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Everything was lost, and came back", box=None, pad_edge=False, header_style="dim")
+    table = Table(
+        title="Everything was lost, and came back" if loss.ok else "Everything was lost",
+        box=None,
+        pad_edge=False,
+        header_style="dim",
+    )
     for head in ("", "Claim", "Backup as of", "sha256 before", "and after", "Writes lost", ""):
         table.add_column(head, justify="right" if head == "Writes lost" else "left")
     for row in loss.rows:

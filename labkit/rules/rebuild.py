@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from labkit.checks.base import error
+from labkit.checks.privileges import check_privileges
 from labkit.checks.repository.charts import releases
 from labkit.checks.repository.routes import routes
 from labkit.checks.room import check_room
@@ -265,6 +266,8 @@ class _Stages:
         return iter(seen)
 
     def _of_cluster(self) -> Iterator[Finding]:
+        if self.coming:
+            yield from check_privileges(self.lab, self.facts["proxmox"])
         yield from check_loss(self.lab, self.facts["proxmox"], self.facts["guests"], self.facts["k3s"], self.coming)
         foreseen = {f"guest {name}" for name in self.coming}
         yield from (one for one in self.k3s.findings if not (one.id == "guest.packages" and one.subject in foreseen))
