@@ -21,6 +21,7 @@ from labkit.facts.history import HistoryFacts
 from labkit.facts.overview import Overview, ScoreRow
 from labkit.facts.survey import Unread
 from labkit.health import FailOn, HealthReport
+from labkit.history import FILE, History
 from labkit.plan import Severity
 from labkit.report.health.junit import junit_xml
 from labkit.report.health.page import health_page
@@ -31,7 +32,6 @@ from labkit.rules.overview import add_trends, make_overview, samples_of
 from labkit.run.core import Run
 from labkit.run.notify import Sent, notify
 from labkit.secrets import redact
-from labkit.history import FILE, History
 
 SECOND_LOOK = 30.0
 """Lab seconds after which new errors are looked at again."""
