@@ -6,12 +6,16 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Stored outputs are compared cell by cell with a run on the twin, except for times and folders.
 NBVAL := --nbval --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
-.PHONY: rehearse test lint bench notebooks lab clean
+.PHONY: rehearse test test-all lint bench notebooks lab clean
 rehearse: .venv/ready ## all runbooks in a row on a twin of parameters/lab.yaml
 	$(PY) -m labkit rehearse --lab parameters/lab.yaml
 
-test: .venv/ready lint ## everything that must hold
-	$(PY) -m pytest -q -n 2 --dist loadfile $(NBVAL) tests $(wildcard notebooks/[0-9]*.ipynb)
+PYTEST := $(PY) -m pytest -q -n 2 --dist loadfile $(NBVAL) tests $(wildcard notebooks/[0-9]*.ipynb)
+test: .venv/ready lint ## everything that must hold at every change
+	$(PYTEST) -m "not thorough"
+
+test-all: .venv/ready lint ## that, and what takes minutes: whole recoveries under each fault, killed at more points
+	$(PYTEST)
 
 lint: .venv/ready
 	.venv/bin/ruff check .

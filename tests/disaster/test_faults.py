@@ -21,7 +21,7 @@ from labkit.systems.k3s.cluster import open_cluster
 from labkit.systems.kept import keep_certificates
 from tests.disaster.conftest import MakeTwin, problems, recover
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 
 def during(monkeypatch: pytest.MonkeyPatch, word: str, act: Callable[[], None]) -> None:

@@ -16,6 +16,7 @@ from labkit.facts.restore import HELD
 
 from .conftest import Living
 
+pytestmark = pytest.mark.thorough
 NOTES = "default/notes-data"
 
 

@@ -17,6 +17,7 @@ from labkit.twin.client import TwinHandle
 from tests.e2e.k3s.conftest import bootstrap, enter, restore
 from tests.e2e.k3s.test_restore_etcd import check_members, make, resets, there
 
+pytestmark = pytest.mark.thorough
 MakeTwin = Callable[..., TwinHandle]
 ROOT = str(Path(__file__).parents[3])
 
