@@ -142,8 +142,16 @@ class _Stages:
 
     @cached_property
     def owners(self) -> tuple[str, ...]:
-        """The Kustomizations that own claims with data, `namespace/name`."""
-        return tuple(sorted({one.claim.kustomization for one in self.wanted if one.claim.kustomization}))
+        """The Kustomizations that own claims with data, `namespace/name`; all, for claims that Git does not name.
+
+        Those are made by a chart, or by an operator: which Kustomization brings it, nobody can tell from here.
+        """
+        every = {build.name for build in self.git.builds} if self._unnamed else set[str]()
+        return tuple(sorted(every | {one.claim.kustomization for one in self.wanted if one.claim.kustomization}))
+
+    @cached_property
+    def _unnamed(self) -> tuple[WantedVolume, ...]:
+        return tuple(one for one in self.wanted if one.id in self.pending and not one.claim.kustomization)
 
     @cached_property
     def first(self) -> frozenset[str]:
@@ -154,7 +162,7 @@ class _Stages:
     def held(self) -> tuple[str, ...]:
         """The Kustomizations that rest until their volumes are back."""
         busy = {one.claim.kustomization for one in self.wanted if one.id in self.pending}
-        return tuple(name for name in self.owners if name in busy and name not in self.first)
+        return tuple(name for name in self.owners if (name in busy or self._unnamed) and name not in self.first)
 
     @cached_property
     def gitops(self) -> Plan:
@@ -164,7 +172,7 @@ class _Stages:
     def awake(self) -> tuple[str, ...]:
         """The Kustomizations that are to be woken: those that are held, or were by an earlier run."""
         asleep = {f"{one.namespace}/{one.name}" for one in self.flux.kustomizations if one.suspended_for == RUNBOOK}
-        return tuple(name for name in self.owners if name in self.held or name in asleep)
+        return tuple(sorted({*self.held, *asleep}))
 
     def changes(self) -> Iterator[Change]:
         """Yield all changes, those of the machines first."""
@@ -218,7 +226,8 @@ class _Stages:
         asleep = {f"{c.after.get('namespace')}/{c.target}": c.id for c in flux if c.after.get("suspend") is True}
         sync = [c.id for c in flux if c.target == "flux-system" and c.kind in ("gitrepository", "kustomization")]
         for name in self.awake:
-            mine = [one for one in self.wanted if one.claim.kustomization == name and one.id in self.pending]
+            own = [one for one in self.wanted if one.claim.kustomization == name and one.id in self.pending]
+            mine = [*own, *self._unnamed]
             hard = [last for one in mine if not one.claim.pinned for last in last_of(self.pending[one.id])]
             soft = [last for one in mine if one.claim.pinned for last in last_of(self.pending[one.id])]
             yield Change(

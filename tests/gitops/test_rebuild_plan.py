@@ -162,6 +162,19 @@ def test_one_missing_volume_leaves_the_others_alone(lab: Lab, lost: dict[str, An
     assert len([name for name in resume.needs if name.startswith("restored-pv")]) == 1
 
 
+def test_a_claim_that_only_a_chart_makes_holds_back_whatever_may_bring_it(
+    lab: Lab, lost: dict[str, Any], wanted: Any
+) -> None:
+    strange = tuple(w.model_copy(update={"claim": w.claim.model_copy(update={"pinned": "", "kustomization": ""})})
+                    if w.claim.name == "linkding-data" else w for w in wanted)  # fmt: skip
+    made = plan(lab, lost, strange)
+    asleep = {change.target for change in made.changes if change.after.get("suspend") is True}
+    assert asleep == {"apps", "infrastructure-configs"}
+    volume = next(w for w in strange if w.claim.name == "linkding-data").source
+    for name in ("apps", "infrastructure-configs"):
+        assert f"restored-pv/{volume}/create" in one(made, f"wake/flux-system/{name}/act").needs
+
+
 def test_a_claim_that_comes_with_longhorn_itself_must_be_pinned(lab: Lab, lost: dict[str, Any], wanted: Any) -> None:
     loose = tuple(w.model_copy(update={"claim": w.claim.model_copy(update={"pinned": ""})})
                   if w.claim.name == "authelia-config" else w for w in wanted)  # fmt: skip
