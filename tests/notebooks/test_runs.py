@@ -153,7 +153,7 @@ def test_a_lab_of_one_host_and_one_vm_is_rehearsed(home: Path) -> None:
     folder = next((home / "outputs").glob("*-rehearsal"))
     assert json.loads((folder / "summary.json").read_text()) == summary
     page = (folder / "index.html").read_text()
-    assert f"href='{last}/health.html'" in page
+    assert f"href='{Path(summary['runbooks'][-1]['notebook']).parent}/health.html'" in page
     for row in summary["runbooks"]:
         assert (folder / row["notebook"]).exists()
         assert (folder / row["notebook"]).with_suffix(".html").exists()
