@@ -135,12 +135,14 @@ async def keep_schedule(server: Server) -> None:
     if settings.on("etcd-disable-snapshots"):
         return
     schedule = parse_cron(settings.one("etcd-snapshot-schedule-cron", _SCHEDULE))
+    reached = 0.0  # the twin's time is ahead of the wall's once it has run to a date: no date comes twice
     while True:
-        now = server.guest.now()
+        now = max(reached, server.guest.now())
         due = schedule.after(now)
         if due is None:
             return
         await server.system.world.clock.sleep(due - now)
+        reached = due
         if server.cluster is not None and server.cluster.serves:
             save_snapshot(server, settings, SCHEDULED)
             keep = int(settings.one("etcd-snapshot-retention", str(_KEEP)))

@@ -77,7 +77,8 @@ def test_kubectl_sees_the_cluster(twin: TwinHandle, kubeconfig: Path) -> None:
     assert kubectl(kubeconfig, "version").splitlines()[-1] == "Server Version: v1.33.4+k3s1"
     assert "[+]etcd ok" in kubectl(kubeconfig, "get", "--raw", "/readyz?verbose")
     kubectl(kubeconfig, "-n", "kube-system", "wait", "--for=condition=Ready", "pod", "-l", "k8s-app=kube-dns")
-    assert len(kubectl(kubeconfig, "get", "etcdsnapshotfiles", "-o", "name").splitlines()) == 4
+    where = "jsonpath={.items[*].spec.nodeName}"
+    assert set(kubectl(kubeconfig, "get", "etcdsnapshotfiles", "-o", where).split()) == {"s1", "s2", "s3", "s4"}
     assert "kubernetes" in kubectl(kubeconfig, "get", "services")
 
 
