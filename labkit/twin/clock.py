@@ -27,3 +27,7 @@ class TwinClock:
     async def sleep_until(self, moment: float) -> None:
         """Sleep until a moment of `monotonic`; not at all when it is past."""
         await asyncio.sleep(max(moment - self.monotonic(), 0) * self.scale)
+
+    async def sleep_to(self, date: float) -> None:
+        """Sleep until a date, in seconds since the epoch: dates are real ones, whatever the scale."""
+        await asyncio.sleep(max(date - self.now(), 0))

@@ -43,7 +43,7 @@ def report_on(twin: TwinHandle) -> HealthReport:
     lab, access = load_lab(LAB_FILE), _of_twin(twin).access
     seen = survey(lab, access, needed_systems())
     assert not seen.unread
-    return examine(Scene(lab, seen.facts, datetime.now(UTC)), all_checks())
+    return examine(Scene(lab, seen.facts, datetime.now(UTC)), checks=all_checks())
 
 
 def found(report: HealthReport) -> set[tuple[str, str]]:

@@ -130,19 +130,13 @@ def prune_snapshots(server: Server, settings: Settings, prefix: str, keep: int) 
 
 
 async def keep_schedule(server: Server) -> None:
-    """Save snapshots as the settings schedule them; the twin's time runs to the next date on the wall."""
+    """Save snapshots at the dates that the settings schedule."""
     settings = server.settings
     if settings.on("etcd-disable-snapshots"):
         return
     schedule = parse_cron(settings.one("etcd-snapshot-schedule-cron", _SCHEDULE))
-    reached = 0.0  # the twin's time is ahead of the wall's once it has run to a date: no date comes twice
-    while True:
-        now = max(reached, server.guest.now())
-        due = schedule.after(now)
-        if due is None:
-            return
-        await server.system.world.clock.sleep(due - now)
-        reached = due
+    while (due := schedule.after(server.guest.now())) is not None:
+        await server.system.world.clock.sleep_to(due - server.guest.clock_offset)
         if server.cluster is not None and server.cluster.serves:
             save_snapshot(server, settings, SCHEDULED)
             keep = int(settings.one("etcd-snapshot-retention", str(_KEEP)))
