@@ -19,17 +19,23 @@ PREFIX = "labkit-drill-"
 """What the names of scratch volumes, claims' namespaces and snapshots begin with."""
 
 
+DRILL, RECOVERY = "backup-drill", "disaster-recovery"
+"""The runbooks that bring a backup back and look at it."""
+
+
 class Evidence(Fact):
-    """What the latest drill of one claim's volume has shown."""
+    """What the latest drill of one claim's volume has shown, or the recovery that brought it back."""
 
     namespace: str
     claim: str
     volume: str
-    """The live volume."""
+    """The live volume; after a recovery the restored one."""
+    by: str = DRILL
+    """The runbook that looked."""
     backup: str
     target: str = "default"
     proven: bool
-    """Whether the backup came back, byte for byte, with files that can be read."""
+    """Whether the backup came back with files that can all be read; in a drill also byte for byte as in the store."""
     at: datetime
     """When that was looked at, UTC."""
     backup_at: datetime | None = None
@@ -37,7 +43,7 @@ class Evidence(Fact):
     problem: str = ""
     """Why it is not proven."""
     blocks: int = 0
-    """How many distinct blocks were read from the store and had their checksum."""
+    """How many distinct blocks a drill has read from the store, each with its checksum."""
     size: int = 0
     """Of the block device, in bytes."""
     device: str = ""

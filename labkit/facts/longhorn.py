@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field
 
@@ -19,6 +20,11 @@ DRIVER = "driver.longhorn.io"
 JOB_LABEL = "recurring-job.longhorn.io/"
 GROUP_LABEL = "recurring-job-group.longhorn.io/"
 DEFAULT_GROUP = "default"
+
+
+def backup_of(url: str) -> str:
+    """Return the backup that a URL of Longhorn names, as in a volume's `fromBackup`; "" when it names none."""
+    return parse_qs(urlsplit(url).query).get("backup", [""])[0]
 
 
 class Replica(Fact):

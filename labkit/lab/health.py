@@ -138,6 +138,15 @@ class NasLimits(Model):
     """How long the API key must last."""
 
 
+class TrendLimits(Model):
+    """Limits for what grows from report to report."""
+
+    full_days: Count = 30
+    """In how many days something may be full at the pace of the last weeks."""
+    full_soon_days: Count = 7
+    """In how many days it is full when it is an error, no warning."""
+
+
 class Limits(Model):
     """From when on something counts as a finding, by area."""
 
@@ -157,6 +166,8 @@ class Limits(Model):
     """Limits for Longhorn."""
     nas: NasLimits = NasLimits()
     """Limits for the TrueNAS box."""
+    trends: TrendLimits = TrendLimits()
+    """Limits for what grows from report to report."""
 
 
 class Ignored(Model):

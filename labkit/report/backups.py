@@ -50,13 +50,13 @@ def _proven(row: Coverage) -> str:
 
 
 def proof_table(rows: Iterable[Coverage]) -> pd.DataFrame:
-    """Return one row per claim on Longhorn: what its latest drill has shown."""
+    """Return one row per claim on Longhorn: what its latest drill, or the recovery that brought it back, has shown."""
     found = [
         {
             "claim": row.id,
             "proven": ("yes" if row.proof.proven else "no") if row.proof else "never",
             "on": f"{row.proof.at:%Y-%m-%d}" if row.proof else "",
-            "blocks": str(row.proof.blocks) if row.proof else "",
+            "blocks": str(row.proof.blocks) if row.proof and row.proof.blocks else "",
             "files": str(row.proof.files) if row.proof else "",
             "probe": row.proof.probe if row.proof else "",
             "problem": row.proof.problem if row.proof else "",

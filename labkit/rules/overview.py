@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
@@ -50,7 +50,7 @@ def make_overview(lab: Lab, facts: Mapping[str, Any]) -> Overview:
     seen = _Seen(facts)
     hosts = _hosts_of(lab, seen.proxmox)
     return Overview(
-        capacity=tuple(_capacity(seen)),
+        capacity=capacity_of(facts),
         backups=tuple(_backups(seen.longhorn)),
         certificates=tuple(sorted(_certificates(seen), key=lambda row: row.expires)),
         restarts=tuple(_restarts(seen.kubernetes)),
@@ -85,6 +85,11 @@ def _hosts_of(lab: Lab, proxmox: PveHealth | None) -> Mapping[str, str]:
     """Return the physical host of each VM: where it really is, else where the lab file puts it."""
     wanted = {name: vm.host for name, vm in lab.vms.items()}
     return wanted | {vm.name: vm.node for vm in proxmox.vms if vm.name in wanted} if proxmox else wanted
+
+
+def capacity_of(facts: Mapping[str, Any]) -> tuple[CapacityRow, ...]:
+    """Return how full each storage, root file system, pool and disk of a VM is."""
+    return tuple(_capacity(_Seen(facts)))
 
 
 def _capacity(seen: _Seen) -> Iterator[CapacityRow]:
@@ -259,7 +264,7 @@ def add_trends(overview: Overview, history: HistoryFacts, now: datetime) -> Over
     """
     past = [ScoreRow(at=one.at, score=one.score, light=one.light) for one in history.reports]
     return overview.model_copy(update={
-        "capacity": tuple(_with_trend(row, history, now) for row in overview.capacity),
+        "capacity": with_trends(overview.capacity, history, now),
         "restarts": tuple(
             row.model_copy(update={"recent": _more(row.count, _yesterday(row.name, history, now))})
             for row in overview.restarts
@@ -267,6 +272,11 @@ def add_trends(overview: Overview, history: HistoryFacts, now: datetime) -> Over
         "responses": tuple(_with_span(row, history, now) for row in overview.responses),
         "scores": tuple(past),
     })  # fmt: skip
+
+
+def with_trends(rows: Iterable[CapacityRow], history: HistoryFacts, now: datetime) -> tuple[CapacityRow, ...]:
+    """Return rows with how fast they grow and when they are full, as far as the history tells."""
+    return tuple(_with_trend(row, history, now) for row in rows)
 
 
 def _with_trend(row: CapacityRow, history: HistoryFacts, now: datetime) -> CapacityRow:

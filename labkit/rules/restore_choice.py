@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -12,7 +11,6 @@ from labkit.facts.longhorn import LonghornFacts, Volume
 from labkit.facts.restore import GitClaim, PassedOver, WantedVolume
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
-_BACKUP = re.compile(r"[?&]backup=([^&]+)")
 
 
 def parse_moment(text: str) -> datetime | None:
@@ -34,12 +32,6 @@ def parse_moment(text: str) -> datetime | None:
 def show_moment(moment: datetime | None) -> str:
     """Write a moment as `restore_as_of` takes it; `never` for None."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment is not None else "never"
-
-
-def backup_name(url: str) -> str:
-    """Return the backup that a URL of Longhorn names; "" when it names none."""
-    match = _BACKUP.search(url)
-    return match[1] if match else ""
 
 
 def wanted_volumes(

@@ -9,9 +9,18 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from labkit.facts.longhorn import DEFAULT_GROUP, GROUP_LABEL, JOB_LABEL, Claim, LonghornFacts, PersistentVolume, Volume
+from labkit.facts.longhorn import (
+    DEFAULT_GROUP,
+    GROUP_LABEL,
+    JOB_LABEL,
+    Claim,
+    LonghornFacts,
+    PersistentVolume,
+    Volume,
+    backup_of,
+)
 from labkit.facts.restore import KEPT, RESTORED, GitClaim, Holder, HolderFacts, WantedVolume, claim_label
-from labkit.rules.restore_choice import backup_name, current_volume, show_moment
+from labkit.rules.restore_choice import current_volume, show_moment
 
 _LONGEST = 40
 _HEX = re.compile(r"backup-([0-9a-f]{16})")
@@ -278,7 +287,7 @@ def _volume_for(
 
 def _is_from(volume: Volume, backup: str) -> bool:
     """Whether a volume comes from a backup, its restore has not failed, and it was not set aside since."""
-    return backup_name(volume.from_backup) == backup and not volume.restore_failed and KEPT not in volume.labels
+    return backup_of(volume.from_backup) == backup and not volume.restore_failed and KEPT not in volume.labels
 
 
 def _has_own_backup(volume: Volume | None, longhorn: LonghornFacts | None) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from labkit.checks.health import all_checks
-from labkit.checks.health.base import Scene
+from labkit.checks.health.base import HISTORY, Scene
 from labkit.checks.health.runner import UNREAD
 from labkit.checks.health.runner import examine as ask_all
 from labkit.errors import CheckFailed, InputError, LabError, Mistake, counted
@@ -22,10 +22,12 @@ from labkit.facts.overview import Overview, ScoreRow
 from labkit.facts.survey import Unread
 from labkit.health import FailOn, HealthReport
 from labkit.history import FILE, History
+from labkit.lab.health import Limits
 from labkit.plan import Severity
 from labkit.report.health.junit import junit_xml
 from labkit.report.health.page import health_page
 from labkit.report.health.panels import Panel, find_panel, make_panels
+from labkit.report.health.plots.capacity import Fill
 from labkit.report.health.prometheus import prometheus_text
 from labkit.report.health.views import FindingsView, HeadlineView, NewsView, PanelView, ReadingView
 from labkit.rules.overview import add_trends, make_overview, samples_of
@@ -126,9 +128,9 @@ def examine(run: Run, *, fail_on: str = "") -> Health:
     facts = dict(survey.facts)
     previous: HealthReport | None = None
     try:
-        previous, facts["history"] = history.last(), history.read(now)
+        previous, facts[HISTORY] = history.last(), history.read(now)
     except LabError as exc:
-        facts["history"] = Unread(system="history", reason=exc.message, next_step=exc.next_step)
+        facts[HISTORY] = Unread(system=HISTORY, reason=exc.message, next_step=exc.next_step)
     ask = partial(ask_all, checks=all_checks(), cost=survey.cost, previous=previous, fail_on=wanted, on=run.on)
     report = ask(Scene(run.lab, facts, now))
     if names := _worth_a_second_look(report, previous):
@@ -136,10 +138,14 @@ def examine(run: Run, *, fail_on: str = "") -> Health:
         facts |= run.survey(*names).facts
         report = ask(Scene(run.lab, facts, datetime.now(UTC)))
     overview = _overview(run, facts, report)
-    limits = run.lab.health.limits.proxmox
-    panels = make_panels(overview, report.made_at, high=limits.storage_percent, full=limits.storage_full_percent)
+    panels = make_panels(overview, report.made_at, _fill(run.lab.health.limits))
     run.journal.write("reported", sentence=report.sentence, score=report.score, light=report.light)
     return Health(report, overview, previous, panels)
+
+
+def _fill(limits: Limits) -> Fill:
+    storage, trends = limits.proxmox, limits.trends
+    return Fill(storage.storage_percent, storage.storage_full_percent, trends.full_days, trends.full_soon_days)
 
 
 def _worth_a_second_look(report: HealthReport, previous: HealthReport | None) -> tuple[str, ...]:
@@ -154,7 +160,7 @@ def _worth_a_second_look(report: HealthReport, previous: HealthReport | None) ->
 
 
 def _overview(run: Run, facts: Mapping[str, Any], report: HealthReport) -> Overview:
-    past = facts["history"] if isinstance(facts["history"], HistoryFacts) else HistoryFacts()
+    past = facts[HISTORY] if isinstance(facts[HISTORY], HistoryFacts) else HistoryFacts()
     latest = ScoreRow(at=report.made_at, score=report.score, light=report.light)
     overview = add_trends(make_overview(run.lab, facts), past, report.made_at)
     return overview.model_copy(update={"scores": (*overview.scores, latest)})

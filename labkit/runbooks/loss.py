@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from labkit.errors import counted
+from labkit.facts.longhorn import backup_of
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,6 @@ def _row(
         claim, backup, str(taken["taken"]), str(taken["checksum"]), str(seen["checksum"]), newer,
         max(0, int(end["writes"]) - int(taken["writes"])), "" if same else "its content is not that of the backup",
     )  # fmt: skip
-
-
-def backup_of(url: str) -> str:
-    """Return the backup that a URL of Longhorn names."""
-    return next(iter(parse_qs(urlsplit(url).query).get("backup") or ()), "")
 
 
 def _claim(row: Mapping[str, Any]) -> str:

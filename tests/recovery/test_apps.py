@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from labkit.errors import CheckFailed, InputError, StepFailed
+from labkit.facts.evidence import RECOVERY
+from labkit.facts.longhorn import backup_of
 from labkit.facts.restore import KEPT
 from labkit.plan import Severity
 
@@ -43,6 +45,9 @@ def test_an_app_goes_back_and_forth_and_nothing_is_lost(living: Living) -> None:
     assert living.checksum(now.name) == first
     assert living.checksum(old) == second, "the old volume is there, with all that was on it"
     assert now.checked == first, "its content was looked at before the app had it"
+    proof = living.longhorn().proof(*LINKDING.split("/"))
+    assert proof is not None, "a recovery proves its backup"
+    assert (proof.proven, proof.by, proof.backup, proof.tree) == (True, RECOVERY, backup_of(now.from_backup), first)
     kept = living.longhorn().volume(old)
     assert kept is not None
     assert kept.labels[KEPT] == "default.linkding-data"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from labkit.runbooks.loss import Loss, VolumeRow, backup_of, compare
+from labkit.facts.longhorn import backup_of
+from labkit.runbooks.loss import Loss, VolumeRow, compare
 from labkit.runbooks.page import rehearsal_page
 
 URL = "nfs://nas.lan:/tank/backups?backup={}&volume=pvc-1"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 
-from labkit.checks.health.base import Area, Found, HealthCheck, Scene, health, registered
+from labkit.checks.health.base import HISTORY, Area, Found, HealthCheck, Scene, health, registered
 
-__all__ = ["Area", "Found", "HealthCheck", "Scene", "all_checks", "health", "needed_systems"]
+__all__ = ["HISTORY", "Area", "Found", "HealthCheck", "Scene", "all_checks", "health", "needed_systems"]
 
 
 def all_checks() -> tuple[HealthCheck, ...]:
@@ -19,4 +19,4 @@ def all_checks() -> tuple[HealthCheck, ...]:
 
 def needed_systems() -> tuple[str, ...]:
     """Return the names of the readers whose facts any check needs, in the order of the checks."""
-    return tuple(dict.fromkeys(name for check in all_checks() for name in check.reads))
+    return tuple(dict.fromkeys(name for check in all_checks() for name in check.reads if name != HISTORY))

@@ -21,6 +21,9 @@ from labkit.facts.survey import Unread
 from labkit.lab import Lab
 from labkit.plan import Finding, Severity
 
+HISTORY = "history"
+"""What a check reads that looks at earlier reports: these come from the report's own file, from no system."""
+
 
 class Area(StrEnum):
     """The parts of a lab that a report shows a light for, in its order."""

@@ -12,7 +12,7 @@ from labkit.facts.overview import Overview
 from labkit.health import Light
 from labkit.report.health.picture import Plot
 from labkit.report.health.plots.backups import backup_light, backup_words, draw_backups
-from labkit.report.health.plots.capacity import capacity_light, draw_capacity
+from labkit.report.health.plots.capacity import Fill, capacity_light, draw_capacity
 from labkit.report.health.plots.certificates import (
     certificate_light,
     certificate_name,
@@ -74,17 +74,19 @@ class Panel:
         return rows, len(self.rows) - len(rows) + self.left_out
 
 
-def make_panels(overview: Overview, now: datetime, *, high: int = 85, full: int = 95) -> tuple[Panel, ...]:
+_ROOM = Fill()
+
+
+def make_panels(overview: Overview, now: datetime, fill: Fill = _ROOM) -> tuple[Panel, ...]:
     """Return the panels of a report, those without rows left out.
 
     Args:
         overview: the rows.
         now: the moment of the report.
-        high: percent from which on a storage is worth a look.
-        full: percent from which on it needs somebody.
+        fill: from when on a storage counts as short of room.
     """
     made = (
-        _capacity(overview, high, full),
+        _capacity(overview, fill),
         _backups(overview, now),
         _certificates(overview, now),
         _restarts(overview, now),
@@ -122,12 +124,12 @@ def _worse(rows: Sequence[Any], light: Callable[[Any], Light]) -> list[Any]:
     return [row for row in rows if light(row) is not Light.GOOD]
 
 
-def _capacity(overview: Overview, high: int, full: int) -> Panel | None:
+def _capacity(overview: Overview, fill: Fill) -> Panel | None:
     if not overview.capacity:
         return None
 
     def light(row: Any) -> Light:
-        return capacity_light(row, high=high, full=full)
+        return capacity_light(row, fill)
 
     rows, left = _cut(overview.capacity, light, lambda row: (row.days_left or 1e9, -row.share))
     growing = [(row.days_left, row.name) for row in overview.capacity if row.days_left is not None]
@@ -144,7 +146,7 @@ def _capacity(overview: Overview, high: int, full: int) -> Panel | None:
                              "" if row.days_left is None else days(row.days_left)))
             for row in rows
         ),
-        Plot("capacity", "How full each storage is", lambda p: draw_capacity(rows, p, high=high, full=full)), left,
+        Plot("capacity", "How full each storage is", lambda p: draw_capacity(rows, p, fill)), left,
     )  # fmt: skip
 
 

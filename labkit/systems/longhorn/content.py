@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 from labkit.errors import StepFailed
-from labkit.facts.evidence import label_value, scratch_name
+from labkit.facts.evidence import RECOVERY, Evidence, label_value, scratch_name
+from labkit.facts.longhorn import Volume, backup_of
 from labkit.facts.restore import SHA256
 from labkit.lab import Lab
 from labkit.plan import Change
 from labkit.systems.access import Access, Step
 from labkit.systems.k3s.cluster import open_cluster
+from labkit.systems.kubernetes import Cluster
 from labkit.systems.longhorn import scratch as scratches
+from labkit.systems.longhorn.evidence import keep
 from labkit.systems.longhorn.looker import files_pod, find_image, run_pod, unreadable
+from labkit.systems.longhorn.parse import parse_backup
 from labkit.systems.longhorn.paths import own
 from labkit.systems.longhorn.restore import find_volume
 from labkit.systems.longhorn.scratch import Scratch
@@ -41,13 +48,28 @@ def apply_content(lab: Lab, access: Access, change: Change, step: Step) -> str:
         ended = run_pod(cluster, access, scratch, "files", pod, size=found.size)["files"]
         words = ended.log.split()
         if ended.status or len(words) < 2:
+            said = unreadable(f"reading {name}", ended).message
+            keep(cluster, _evidence(cluster, change.target, found, proven=False, problem=said))
             raise StepFailed(
-                f"{change.target}: {unreadable(f'reading {name}', ended).message}",
+                f"{change.target}: {said}",
                 next_step="the backup holds a broken file system: take an earlier one with restore_as_of",
             )
         scratches.unbind(cluster, access, scratch, bound)
     finally:
         scratches.clear(cluster, access, scratch)
     count, tree = words[0], words[1]
+    keep(cluster, _evidence(cluster, change.target, found, proven=True, tree=tree, files=int(count)))
     cluster.patch(own("volumes", name), {"metadata": {"annotations": {SHA256: tree}}})
     return f"{count} files, sha256 {tree[:16]}"
+
+
+def _evidence(cluster: Cluster, claim: str, volume: Volume, *, proven: bool, **found: Any) -> Evidence:
+    """Return what a recovery has shown of a backup: it counts as a drill of it does."""
+    space, _, name = claim.partition("/")
+    backup = backup_of(volume.from_backup)
+    item = cluster.find(own("backups", backup)) if backup else None
+    known = parse_backup(item) if item is not None else None
+    return Evidence(
+        namespace=space, claim=name, volume=volume.name, by=RECOVERY, backup=backup, proven=proven,
+        at=datetime.now(UTC), backup_at=known and (known.snapshot_created or known.created), size=volume.size, **found,
+    )  # fmt: skip

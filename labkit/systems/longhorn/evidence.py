@@ -1,4 +1,4 @@
-"""Evidence of drills, kept in the cluster: one ConfigMap, an entry for each claim."""
+"""Evidence of drills and recoveries, kept in the cluster: one ConfigMap, an entry for each claim."""
 
 from __future__ import annotations
 

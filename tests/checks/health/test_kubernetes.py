@@ -315,7 +315,7 @@ def test_every_check_of_the_three_areas_has_a_table() -> None:
     shown |= {f"guests.{row[0]}" for _, rows in test_guests.TABLE.values() for row in rows}
     shown |= {f"proxmox.{row[0]}" for _, rows in test_proxmox.TABLE.values() for row in rows}
     elsewhere = {"proxmox.host-online", "proxmox.vm-running", "proxmox.guest-agent", "kubernetes.single-replica",
-                 "kubernetes.spread", "kubernetes.snapshot-copy"}  # fmt: skip
+                 "kubernetes.spread", "kubernetes.snapshot-copy", "guests.filling", "proxmox.filling"}  # fmt: skip
     areas = (Area.PROXMOX, Area.GUESTS, Area.KUBERNETES)
     assert {check.id for check in all_checks() if check.area in areas} == shown | elsewhere
 
