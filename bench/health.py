@@ -20,16 +20,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 from bench.figure import Figure
 from labkit.checks.health import needed_systems
 from labkit.lab import Lab
-from labkit.run import registry, start
+from labkit.run import Run, registry, start
 from labkit.run.survey import Survey, survey
 from labkit.systems.access import Access
+from labkit.systems.k3s.cluster import open_cluster
+from labkit.systems.kubernetes import Cluster
 from labkit.twin.client import TwinHandle, start_twin
 
 DELAY = 0.05
+LARGE = (30, 3000)
+"""Nodes and pods of a cluster that the lab of nine nodes and some sixty pods is compared with."""
 TIMES = 3
 LAB = Path("parameters/lab.yaml")
 
@@ -39,6 +45,7 @@ def figures() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder, twin_of(Path(folder)) as twin:
         yield from reading(twin, Path(folder))
         yield from notebook(twin, Path(folder))
+        yield from growing(twin, Path(folder))
 
 
 @contextlib.contextmanager
@@ -75,6 +82,53 @@ def reading(twin: TwinHandle, folder: Path) -> Iterator[Figure]:
     )
     asked = ", ".join(f"{count} {name}" for name, count in requests.items())
     yield Figure("requests of a report", sum(requests.values()), note=asked)
+
+
+def growing(twin: TwinHandle, folder: Path) -> Iterator[Figure]:
+    """Yield how many more requests to the API a larger cluster needs, pages aside; its further nodes are no VMs."""
+    del twin
+    os.environ["LABKIT_OUTPUT"] = str(folder / "growing")
+    with contextlib.redirect_stdout(io.StringIO()):
+        run = start("health-report", lab=LAB)
+    cluster = open_cluster(run.lab, run.access)
+    ask_api(run)  # finding out which server answers is no part of the figure
+    small, small_size = ask_api(run)
+    fill(cluster, *LARGE)
+    large, large_size = ask_api(run)
+    run.finish()
+    yield Figure(
+        f"requests to the API, pages aside: {large_size} / {small_size}",
+        large[0] / small[0],
+        limit=1.0,
+        note=f"{large[0]} / {small[0]}; with further pages {sum(large)} / {sum(small)}",
+    )
+
+
+def ask_api(run: Run) -> tuple[tuple[int, int], str]:
+    """Return the requests to the API of a whole reading, first pages and further ones, and how much there is."""
+    plain = Cluster.request
+    asked: list[bool] = []
+
+    def counted(self: Cluster, method: str, path: str, **options: Any) -> bytes:
+        asked.append("continue" in (options.get("query") or ()))
+        return plain(self, method, path, **options)
+
+    with patch.object(Cluster, "request", counted):
+        facts = whole(run.lab, run.access, needed_systems()).facts["kubernetes"]
+    return (asked.count(False), asked.count(True)), f"{len(facts.nodes)} nodes, {len(facts.pods):,} pods"
+
+
+def fill(cluster: Cluster, nodes: int, pods: int) -> None:
+    """Make nodes and pods until there are that many; the pods run on nodes that the lab has."""
+    there = [str(one["metadata"]["name"]) for one in cluster.items("/api/v1/nodes")]
+    taint = {"key": "bench", "effect": "NoExecute"}  # no pod is missed on them
+    for number in range(len(there), nodes):
+        node = {"metadata": {"name": f"more-{number}"}, "spec": {"taints": [taint]}}
+        cluster.post("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", **node})
+    for number in range(len(list(cluster.items("/api/v1/pods"))), pods):
+        spec = {"containers": [{"name": "one", "image": "example/one:1"}], "nodeName": there[number % len(there)]}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"more-{number}"}, "spec": spec}
+        cluster.post("/api/v1/namespaces/default/pods", pod)
 
 
 def whole(lab: Lab, access: Access, names: Sequence[str]) -> Survey:

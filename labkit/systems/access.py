@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -96,8 +97,8 @@ class Access:
         name = f"{host}:{port}"
         self.tally.add(host, port)
         target = self.connect.get(name)
-        if target is None and self.connect_file is not None and self.connect_file.exists():
-            target = json.loads(self.connect_file.read_text()).get(name)
+        if target is None and self.connect_file is not None:
+            target = _entries(self.connect_file).get(name)
         if target is None:
             if self.closed:
                 raise SystemDown(f"{name}: expected a counterpart on the twin, got none")
@@ -145,6 +146,21 @@ class Access:
                 raise error(f"{what}: expected within {deadline:g} s, last seen: {last()}", next_step=causes)
             self.clock.sleep(every)
         return value
+
+
+def _entries(file: Path) -> Mapping[str, str]:
+    """Return the entries of a file that may change at any time, or not be there yet; it is parsed once per change."""
+    try:
+        seen = file.stat()
+    except FileNotFoundError:
+        return {}
+    return _parsed(file, (seen.st_mtime_ns, seen.st_ino, seen.st_size))
+
+
+@lru_cache(maxsize=4)
+def _parsed(file: Path, _state: tuple[int, ...]) -> Mapping[str, str]:
+    entries: dict[str, str] = json.loads(file.read_text())
+    return entries
 
 
 class Step:

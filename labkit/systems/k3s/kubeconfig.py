@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import yaml
 from cryptography import x509
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -82,7 +83,7 @@ def _encode(text: str) -> str:
 
 def stored_credentials(lab: Lab, access: Access) -> Credentials | None:
     """Return the credentials of the lab's context in the user's kubeconfig, or None."""
-    document = _read(access.path(lab.k3s.kubeconfig))
+    document = _glance(access.path(lab.k3s.kubeconfig))
     return None if document is None else parse_credentials(document, lab.name, _named_file)
 
 
@@ -179,7 +180,7 @@ def merge(document: Any, name: str, credentials: Credentials, server: str) -> st
     if not merged.get("current-context"):
         merged["current-context"] = name
     stream = io.StringIO()
-    _yaml().dump(merged, stream)
+    _editor().dump(merged, stream)
     return stream.getvalue()
 
 
@@ -196,16 +197,16 @@ def _put(document: Any, kind: str, name: str, value: dict[str, Any]) -> None:
     items.append(entry)
 
 
-def _yaml() -> YAML:
-    yaml = YAML(typ="rt")
-    yaml.preserve_quotes = True
-    yaml.width = 1 << 20  # a certificate is one line
-    return yaml
+def _editor() -> YAML:
+    editor = YAML(typ="rt")
+    editor.preserve_quotes = True
+    editor.width = 1 << 20  # a certificate is one line
+    return editor
 
 
 def _load(text: str) -> Any:
     try:
-        document = _yaml().load(text)
+        document = _editor().load(text)
     except YAMLError:
         return None
     return document if isinstance(document, dict) else None
@@ -218,6 +219,15 @@ def _read(path: Path) -> Any:
     except (OSError, UnicodeDecodeError):
         return None
     return _load(text) if text.strip() else {}
+
+
+def _glance(path: Path) -> Any:
+    """The same for one that is not written again: every runbook begins with it, and this parser is quick."""
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    return document if isinstance(document, dict) else {} if document is None else None
 
 
 def _write(path: Path, text: str) -> None:

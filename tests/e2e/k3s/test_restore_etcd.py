@@ -80,8 +80,9 @@ def test_a_snapshot_on_the_same_machines_and_the_way_back(make_twin: MakeTwin, l
     twin = make_twin(scenario="k3s")
     lab, access, cluster = enter(lab_file)
     make(cluster, "kept")
+    time.sleep(1.1)  # dates are whole seconds, and the schedule's snapshot is of just now
     name = save(lab, access, "two", "mine")
-    time.sleep(3.1)  # dates are whole seconds
+    time.sleep(3.1)
     make(cluster, "later")
     refuses_early(twin, lab_file, lab, access, name)
 

@@ -223,14 +223,23 @@ def test_pods_that_crash_or_wait_and_what_is_short(bench: Bench) -> None:
             ("kubernetes.pod-pending", "error", "Deployment default/nowhere"),
             DNS,
         ]
-        facts: KubeHealth = bench.read(KUBE)[KUBE]
-        told = {pod.subject: pod.message for pod in facts.pods if pod.message}
-        assert "exit code 2" in told["Deployment default/crashes"]
-        assert "didn't match Pod's node affinity" in told["Deployment default/nowhere"]
+        assert "exit code 2" in message_of(bench, "Deployment default/crashes")
+        assert "didn't match Pod's node affinity" in message_of(bench, "Deployment default/nowhere")
     finally:
         for name in ("crashes", "nowhere"):
             cluster.delete(f"{path}/{name}")
         cluster.delete("/api/v1/namespaces/default/persistentvolumeclaims/data")
+
+
+def message_of(bench: Bench, subject: str) -> str:
+    """What the pods of a workload say at last; one that crashes is silent while it is tried again."""
+
+    def probe() -> str | None:
+        facts: KubeHealth = bench.read(KUBE)[KUBE]
+        return next((pod.message for pod in facts.pods if pod.subject == subject and pod.message), None)
+
+    found: str = bench.access.wait(probe, what=f"a message of {subject}", deadline=600, every=1)
+    return found
 
 
 def until(bench: Bench, cluster: Any, app: str, status: str) -> list[str]:
