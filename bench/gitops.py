@@ -1,10 +1,11 @@
 """From push to "the app is live": what labkit adds to the time that the twin's own reconcile takes.
 
 Twice the same on one twin, in turns. add-app adds an app: from the moment in which its push has moved the branch to the
-end of the change that waits for the host's answer. Then a person commits an equal one at the Git host, asks Flux to
-look at once, and looks many times a second until its Kustomization is ready at that commit, the Deployment has rolled
-out, and the host answers over HTTPS with the certificate of the cluster: what the twin takes. The app is open, so that
-neither waits for Authelia, which add-app restarts beside it. The times of real programs (git, kubectl) count for both.
+end of the change that waits for the host's answer. Then a person pushes an equal one with git, asks Flux to look as
+soon as git is done, and looks many times a second until its Kustomization is ready at that commit, the Deployment has
+rolled out, and the host answers over HTTPS with the certificate of the cluster: what the twin takes. The app is open,
+so that neither waits for Authelia, which add-app restarts beside it. The times of real programs (git, kubectl) count
+for both.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from labkit.run.apps import load_app
 from labkit.run.journal import read_journal
 from labkit.systems.flux.chain import request_reconcile
 from labkit.systems.flux.read import read_workloads
+from labkit.systems.git import check_out, commit_all, fetch, push
+from labkit.systems.gitchange import write_file
 from labkit.systems.k3s.cluster import open_cluster
 from labkit.systems.routes import probe_route
 from labkit.twin.client import TwinHandle, start_twin
@@ -96,15 +99,16 @@ def moved(bare: Bare) -> float:
 
 
 def by_hand(run: Run, bare: Bare, model: str, name: str) -> float:
-    """Commit the same app under another name and ask Flux to look; return the seconds until it is live."""
-    files = bare.files()
-    made: dict[str, bytes | None] = {
-        path.replace(model, name): text.replace(model.encode(), name.encode())
-        for path, text in files.items()
-        if path.startswith(f"{_APPS}/{model}/")
-    }
-    made[_AUTHELIA] = add_app(files[_AUTHELIA].decode(), app_of(run, name), "").encode()
-    head = bare.commit(made, f"Add {name}")
+    """Push the same app under another name and ask Flux to look; return the seconds from the push until it is live."""
+    mirror, folder = fetch(run.lab, run.access), run.access.state / "by-hand" / name
+    folder.parent.mkdir(exist_ok=True)
+    check_out(mirror, folder, mirror.head)
+    for path, text in bare.files().items():
+        if path.startswith(f"{_APPS}/{model}/"):
+            write_file(folder, path.replace(model, name), text.decode().replace(model, name))
+    write_file(folder, _AUTHELIA, add_app((folder / _AUTHELIA).read_text(), app_of(run, name), ""))
+    commit_all(run.lab, folder, f"Add {name}")
+    head = push(run.lab, run.access, folder, bare.branch)
     request_reconcile(open_cluster(run.lab, run.access), _SOURCE)
     end = time.monotonic() + _SECONDS
     while not is_live(run, head, name):

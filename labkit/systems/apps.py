@@ -24,7 +24,7 @@ from labkit.plan import Change
 from labkit.redaction import remember
 from labkit.systems.access import Access, Step
 from labkit.systems.flux.chain import Goal, request_reconcile, wait_for_chain
-from labkit.systems.flux.read import read_workloads
+from labkit.systems.flux.read import read_workload
 from labkit.systems.git import fetch, holds
 from labkit.systems.gitchange import finish_work, read_book, start_work, work_folder, write_file
 from labkit.systems.gitread import read_git
@@ -38,8 +38,11 @@ from labkit.systems.sops import decrypt, encrypt
 _META = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 _SOURCE = f"GitRepository/{NAMESPACE}/flux-system"
 _ROLLOUT_DEADLINE = 900.0
+_EVERY = 0.5
 _made: dict[tuple[Path, str], str] = {}
 """Client secrets that were generated and are not yet in Git: the digest and the app's Secret need the same one."""
+_woken: dict[Path, str] = {}
+"""The commit that was pushed just now, when Flux was told to look at once: it need not be asked for and told again."""
 _guard = threading.Lock()
 Apply = Callable[[Lab, Access, Change, Step], str]
 
@@ -169,14 +172,19 @@ def _apply_commit(lab: Lab, access: Access, change: Change, step: Step) -> str:
 def _push(lab: Lab, access: Access, change: Change, step: Step, *, branch: str) -> str:
     message = str(change.after["message"])
 
+    woken: list[bool] = []
+
     def wake_flux() -> None:
         if branch == lab.git.branch:
             with suppress(LabError):  # the next change asks again, and says what is wrong
                 request_reconcile(open_cluster(lab, access), _SOURCE)
+                woken.append(True)
 
     commit = finish_work(lab, access, step, system=change.system, branch=branch, message=message, pushed=wake_flux)
     with _guard:
         _made.pop((access.state, str(change.after["app"])), None)
+        if woken:
+            _woken[access.state] = commit
     return commit or fetch(lab, access).head
 
 
@@ -193,8 +201,11 @@ def _apply_reconcile(lab: Lab, access: Access, change: Change, step: Step) -> st
 
 def _reconcile(lab: Lab, access: Access, cluster: Cluster, step: Step, *, names: tuple[str, ...]) -> str:
     """Have Flux look now, and wait until it has applied the head of the branch; return that commit."""
-    request_reconcile(cluster, _SOURCE)
-    head = fetch(lab, access).head
+    with _guard:
+        head = _woken.pop(access.state, "")
+    if not head:
+        request_reconcile(cluster, _SOURCE)
+        head = fetch(lab, access).head
     revision = f"{lab.git.branch}@sha1:{head}"
     goal = Goal(revision, lambda: read_git(lab, access), fits=holds(lab, access, head), only=(_SOURCE, *names))
     wait_for_chain(cluster, access, step, goal)
@@ -205,15 +216,14 @@ def _wait_for_workload(access: Access, cluster: Cluster, identity: str, step: St
     seen = ["it is not there yet"]
 
     def probe() -> bool | None:
-        rows = ask_patiently(lambda: read_workloads(cluster)) or ()
-        row = next((one for one in rows if one.id == identity), None)
+        row = ask_patiently(lambda: read_workload(cluster, identity))
         text = "it is not there yet" if row is None else _state(row)
         if text != seen[0]:
             seen[0] = text
             step.say(text)
         return True if row is not None and row.is_ready else None
 
-    access.wait(probe, what=identity, deadline=_ROLLOUT_DEADLINE, every=2.0, last=lambda: seen[0],
+    access.wait(probe, what=identity, deadline=_ROLLOUT_DEADLINE, every=_EVERY, last=lambda: seen[0],
                 causes="mend what its pods say, in Git, and push")  # fmt: skip
 
 
@@ -251,10 +261,10 @@ def _apply_removal(lab: Lab, access: Access, change: Change, step: Step) -> str:
     identity = f"Deployment/{change.after['namespace']}/{change.target}"
 
     def probe() -> bool | None:
-        rows = ask_patiently(lambda: read_workloads(cluster))
-        return None if rows is None or any(one.id == identity for one in rows) else True
+        gone = ask_patiently(lambda: read_workload(cluster, identity) is None)
+        return True if gone else None
 
-    access.wait(probe, what=identity, deadline=_ROLLOUT_DEADLINE, every=2.0, last=lambda: "it is still there",
+    access.wait(probe, what=identity, deadline=_ROLLOUT_DEADLINE, every=_EVERY, last=lambda: "it is still there",
                 causes="look whether its Kustomization prunes, and at finalizers")  # fmt: skip
     host = str(change.after["host"])
     if host:

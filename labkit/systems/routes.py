@@ -154,5 +154,5 @@ def wait_for_route(lab: Lab, access: Access, step: Step, host: str) -> RouteRow:
     hint = "look at the IngressRoute, its Service and its certificate; `labkit check repo` on the repository"
     # On a fast twin, too, a real Traefik needs its time.
     limit = access.clock.real(_ROUTE_DEADLINE, least=30.0) / access.clock.scale
-    return access.wait(probe, what=f"https://{host}", deadline=limit, every=1.0, last=lambda: seen[0],
+    return access.wait(probe, what=f"https://{host}", deadline=limit, every=0.5, last=lambda: seen[0],
                        causes=hint, error=StepFailed)  # fmt: skip

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 
 from labkit.errors import LabError, StepFailed
 from labkit.facts.causes import Cause, causes, say_condition, show_condition
 from labkit.facts.flux import NAMESPACE, FluxFacts, FluxObject
 from labkit.facts.git import GitFacts
 from labkit.systems.access import Access, Step
+from labkit.systems.flux.parse import parse_object
 from labkit.systems.flux.read import read_state
 from labkit.systems.k3s.waiting import ask_patiently
 from labkit.systems.kubernetes import Cluster
@@ -23,8 +26,11 @@ CHAIN_DEADLINE = 2700.0
 """Lab seconds for a whole chain: images of every controller are pulled over the owner's line."""
 PATIENCE = 150.0
 """Lab seconds that one cause may stay while nothing else moves: longer than Flux's own retry."""
-_EVERY, _EVERY_FEW = 2.0, 0.75
+_EVERY, _EVERY_FEW = 2.0, 0.5
 """Lab seconds between two looks: at a whole chain, and at the few objects that a pushed app waits for."""
+_WHOLE = 8
+"""When only a few objects are awaited, every so many looks are at all, for what may be in the way."""
+_WIDTH = 4
 _ROOT = f"Kustomization/{NAMESPACE}/flux-system"
 _SOURCE = f"GitRepository/{NAMESPACE}/flux-system"
 _API = {
@@ -213,7 +219,12 @@ def wait_for_chain(
     watch = Watch(access.clock.monotonic, step, patience, moved=access.clock.monotonic())
     last: list[FluxFacts] = []
 
+    looks = count()
+
     def probe() -> FluxFacts | None:
+        if goal.only and next(looks) % _WHOLE:
+            few = ask_patiently(lambda: _read_few(cluster, goal.only))
+            return few if few is not None and goal.waits_for(few) == [] else None
         facts = ask_patiently(lambda: read_state(cluster))
         if facts is None:
             return None
@@ -233,6 +244,18 @@ def wait_for_chain(
         if watch.cause is None or exc.message.startswith("Flux is stuck"):
             raise
         raise _failed(watch.cause, last[0], goal) from exc
+
+
+def _read_few(cluster: Cluster, names: Iterable[str]) -> FluxFacts:
+    """Return some of Flux's objects, given as `Kind/namespace/name`, those that are there."""
+
+    def find(identity: str) -> FluxObject | None:
+        item = cluster.find(object_path(identity))
+        return None if item is None else parse_object(item, identity.partition("/")[0])
+
+    with ThreadPoolExecutor(max_workers=_WIDTH) as pool:
+        found = tuple(one for one in pool.map(find, names) if one is not None)
+    return FluxFacts(objects=found, read_at=datetime.now(UTC))
 
 
 def _last(watch: Watch) -> str:

@@ -104,6 +104,19 @@ def read_workloads(cluster: Cluster) -> tuple[Workload, ...]:
     return tuple(parse_workload(item, kind, pods, told) if row.namespace in spaces else row for kind, item, row in rows)
 
 
+def read_workload(cluster: Cluster, identity: str) -> Workload | None:
+    """Return one of them, `Kind/namespace/name`, with its pods where not all are ready; None when it is gone."""
+    kind, space, name = identity.split("/")
+    item = cluster.find(f"/apis/apps/v1/namespaces/{space}/{_APPS[kind]}/{name}")
+    if item is None:
+        return None
+    row = parse_workload(item, kind)
+    if row.is_ready:
+        return row
+    pods = _pods(cluster, space)
+    return parse_workload(item, kind, pods, _warnings(cluster, pods))
+
+
 def _warnings(cluster: Cluster, pods: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return the newest warning about each pod that is on its node and does not start, by the pod's uid."""
     waiting = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Pending"
