@@ -79,6 +79,7 @@ def test_killed_anywhere_and_run_again(make_twin: MakeTwin, lab_file: Path) -> N
         sys.stderr.write(f"line {line}: {'killed' if was_killed else 'ended before'}, all volumes as backed up\n")
 
 
+@pytest.mark.thorough
 def test_killed_again_and_again(make_twin: MakeTwin, lab_file: Path) -> None:
     """Each run goes on where the one before was killed."""
     twin = make_twin()

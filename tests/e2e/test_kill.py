@@ -29,7 +29,12 @@ provision(Path(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("line", [2, 4, 6, 7, 9, 12, 15, 18, 21, 25])
+LINES = (2, 4, 6, 7, 9, 12, 15, 18, 21, 25)
+
+
+@pytest.mark.parametrize(
+    "line", [*LINES[::3], *(pytest.param(n, marks=pytest.mark.thorough) for n in LINES if n not in LINES[::3])]
+)
 def test_killed_and_run_again(line: int, make_twin: MakeTwin, lab_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     twin = make_twin()
     monkeypatch.setenv("LABKIT_TWIN", str(twin.state))

@@ -29,7 +29,14 @@ WHILE_JOINING = [
 ]
 
 
-@pytest.mark.parametrize("faults", [WHILE_FETCHING, WHILE_JOINING], ids=["while fetching", "while joining"])
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param(WHILE_FETCHING, id="while fetching"),
+        pytest.param(WHILE_JOINING[:2], id="while joining"),
+        pytest.param(WHILE_JOINING[2:], id="while joining, later", marks=pytest.mark.thorough),
+    ],
+)
 def test_each_ends_clearly_and_the_next_run_finishes(
     make_twin: MakeTwin, lab_file: Path, faults: list[tuple[str, type[LabError], str]]
 ) -> None:

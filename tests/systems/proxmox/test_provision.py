@@ -84,7 +84,13 @@ FAILS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAILS)
+SLOW = ("wrong-address:one", "agent-silent:one", "ssh-silent:one")
+"""They end with a deadline; the whole runbook meets them in tests/e2e as well."""
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(fault, marks=[pytest.mark.thorough] if fault in SLOW else []) for fault in FAILS]
+)
 def test_what_fails_says_why_and_the_next_run_finishes_the_work(empty, fault: str) -> None:
     plan = empty.plan()
     empty.twin.fault(fault)
