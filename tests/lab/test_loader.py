@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -188,7 +188,6 @@ def labs(draw: st.DrawFn) -> Lab:
     return Lab.model_validate(tree)
 
 
-@settings(deadline=None)
 @given(labs())
 def test_a_lab_survives_writing(lab: Lab) -> None:
     again = parse_lab(dump_lab(lab))

@@ -152,7 +152,7 @@ WORDS = st.text(st.characters(exclude_characters="\0\r\n", exclude_categories=["
 
 
 @given(WORDS, WORDS.map(lambda word: word.replace("/", "-")))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_shell_gets_back_every_word(tmp_path_factory: pytest.TempPathFactory, value: str, name: str) -> None:
     folder = tmp_path_factory.mktemp("cron") / f"d {name}"
     folder.mkdir()

@@ -141,7 +141,7 @@ def test_every_state_is_told() -> None:
     ]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.sampled_from(["x", "y", ""]), st.integers(0, 30)), max_size=12), st.integers(1, 3))
 def test_any_graph_is_carried_out_within_its_lanes(shape: list[tuple[str, int]], width: int) -> None:
     changes = [

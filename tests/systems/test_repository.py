@@ -431,7 +431,7 @@ PIECES = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(PIECES, max_size=20), st.lists(PIECES, max_size=20), st.binary(max_size=40))
 def test_odd_trees_never_end_in_a_traceback(
     tmp_path_factory: pytest.TempPathFactory, one: list[str], two: list[str], raw: bytes

@@ -47,7 +47,7 @@ def test_two_cannot_listen_at_one_address(tmp_path: Path) -> None:
 
 
 @given(st.binary(min_size=32, max_size=32))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_keys_are_real_and_the_same_every_time(secret: bytes) -> None:
     private = ssh_private_key(secret)
     assert private == ssh_private_key(secret)
@@ -69,7 +69,7 @@ NAMES = st.sampled_from(["a", "b", "..", ".", "etc", "link", "up", "root", "far"
 
 
 @given(st.lists(NAMES, max_size=8), st.booleans())
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_path_leads_out_of_the_jail(tmp_path: Path, parts: list[str], follow: bool) -> None:
     files = Files(tmp_path / "jail")
     links = {"link": "/etc/../../..", "up": "../../../..", "root": "/", "far": str(tmp_path)}

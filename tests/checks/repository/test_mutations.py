@@ -37,7 +37,7 @@ def mutate(tree: Any, value: Any, turn: int) -> Any:
     return [changed if index == key else item for index, item in enumerate(tree)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(CASES), st.lists(st.tuples(SCALARS, st.integers(1, 100_000)), min_size=1, max_size=4))
 def test_no_value_ends_in_a_traceback(case: Any, changes: list[tuple[Any, int]]) -> None:
     files = {}
@@ -50,7 +50,7 @@ def test_no_value_ends_in_a_traceback(case: Any, changes: list[tuple[Any, int]])
     assert all(finding.line > 0 and finding.why for finding in check_repository(facts_of(files)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(CASES), st.lists(st.tuples(st.integers(0, 5000), st.text(max_size=3)), min_size=1, max_size=5))
 def test_no_text_ends_in_a_traceback(case: Any, edits: list[tuple[int, str]]) -> None:
     files = {}

@@ -19,7 +19,7 @@ from labkit.twin.longhorn.store import StoredVolume
 BLOCK = 2 << 20
 kinds = st.sampled_from(["zero", "noise", "text", "same"])
 states = st.lists(st.lists(st.tuples(kinds, st.integers(0, 3)), min_size=4, max_size=4), min_size=1, max_size=4)
-quick = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def _image(make_block, state: list[tuple[str, int]], size: int = BLOCK) -> bytes:

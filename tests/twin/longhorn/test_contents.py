@@ -26,7 +26,7 @@ MIB = 1 << 20
 NAMES = st.from_regex(r"[a-z]{1,8}(/[a-z0-9]{1,8}){0,2}\.bin", fullmatch=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(files=st.dictionaries(NAMES, st.binary(max_size=3000), max_size=6))
 def test_trees_come_back(tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]) -> None:
     image = Images(tmp_path_factory.mktemp("images")).create("volume", 4 * MIB)
