@@ -11,6 +11,7 @@ from labkit.facts.guesthealth import GuestHealth, GuestHealthFacts
 from labkit.facts.pvehealth import PveHealth
 from labkit.lab import Machine
 from labkit.plan import Severity
+from labkit.rules.versions import compare_versions
 
 READS = ("guest-health",)
 _OWN_UNITS = ("k3s", "k3s-agent")
@@ -161,9 +162,15 @@ def k3s_unit(scene: Scene) -> Iterator[Found]:
 
 @health("guests.k3s-version", Area.GUESTS, "every guest has the k3s of the lab file", Severity.WARNING, reads=READS)
 def k3s_version(scene: Scene) -> Iterator[Found]:
-    """Find guests on which another version of k3s is installed."""
+    """Find guests on which another version of k3s is installed; where it is newer, the lab file is what is behind."""
     wanted = scene.lab.k3s.version
+    newer: dict[str, list[str]] = {}
     for machine, guest in there(scene):
-        if guest.k3s_version != wanted:
+        if compare_versions(guest.k3s_version, wanted) > 0:
+            newer.setdefault(guest.k3s_version, []).append(machine.name)
+        elif guest.k3s_version != wanted:
             remedy = "run upgrade-k3s" if guest.k3s_version else "run bootstrap-k3s"
             yield Found(f"guest {machine.name}", f"k3s {wanted}", guest.k3s_version or "none", remedy)
+    for version, names in newer.items():
+        yield Found("k3s.version of the lab file", f"{version}, as on {listed(names)}", wanted,
+                    "write what runs into the lab file: new machines join with it")  # fmt: skip

@@ -59,6 +59,8 @@ TABLE: dict[str, tuple[dict[str, Any], list[Row]]] = {
     ),
     "starts again and again": ({"units": units(k3s_agent="activating")}, [("k3s-unit", "error", "guest four")]),
     "no k3s": ({"k3s_version": ""}, [("k3s-version", "warning", "guest four")]),
+    "an older k3s": ({"k3s_version": "v1.32.9+k3s1"}, [("k3s-version", "warning", "guest four")]),
+    "a newer k3s": ({"k3s_version": "v1.34.1+k3s1"}, [("k3s-version", "warning", "k3s.version of the lab file")]),
 }  # fmt: skip
 
 
