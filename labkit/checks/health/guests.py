@@ -173,4 +173,4 @@ def k3s_version(scene: Scene) -> Iterator[Found]:
             yield Found(f"guest {machine.name}", f"k3s {wanted}", guest.k3s_version or "none", remedy)
     for version, names in newer.items():
         yield Found("k3s.version of the lab file", f"{version}, as on {listed(names)}", wanted,
-                    f"write `version: {version}` there: after a loss the cluster would begin with the older one")  # fmt: skip
+                    f"write `version: {version}` there: after a loss the cluster would begin with less")  # fmt: skip
