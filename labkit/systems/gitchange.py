@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,9 @@ def write_file(folder: Path, path: str, text: str | None) -> str:
         raise StepFailed(f"{path}: expected a file inside the repository, got one outside")
     if text is None:
         target.unlink(missing_ok=True)
-        if target.parent != folder and target.parent.is_dir() and not any(target.parent.iterdir()):
-            target.parent.rmdir()
+        if target.parent != folder:
+            with suppress(OSError):  # it is not empty, or another file of it was its last
+                target.parent.rmdir()
         return "removed"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")

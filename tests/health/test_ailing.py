@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from labkit.checks.health import Scene, all_checks, needed_systems
+from labkit.checks.health import HISTORY, Scene, all_checks, needed_systems
 from labkit.checks.health.runner import examine
 from labkit.errors import InputError
+from labkit.facts.history import HistoryFacts
 from labkit.health import HealthReport, Outcome
 from labkit.lab.loader import load_lab
 from labkit.run.connect import _of_twin
@@ -43,7 +44,7 @@ def report_on(twin: TwinHandle) -> HealthReport:
     lab, access = load_lab(LAB_FILE), _of_twin(twin).access
     seen = survey(lab, access, needed_systems())
     assert not seen.unread
-    return examine(Scene(lab, seen.facts, datetime.now(UTC)), checks=all_checks())
+    return examine(Scene(lab, {**seen.facts, HISTORY: HistoryFacts()}, datetime.now(UTC)), checks=all_checks())
 
 
 def found(report: HealthReport) -> set[tuple[str, str]]:

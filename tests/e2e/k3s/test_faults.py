@@ -46,13 +46,26 @@ def test_each_ends_clearly_and_the_next_run_finishes(
         before = twin.status()["writes"].get("guests", 0)
         twin.fault(fault)
         with pytest.raises(error, match=said) as caught:
-            bootstrap(lab_file)
+            until_answered(lab_file)
         assert "next:" in str(caught.value) or "; " in str(caught.value), str(caught.value)
         if error is CheckFailed:
             assert twin.status()["writes"].get("guests", 0) == before, fault
         twin.clear(fault.partition(":")[0])
-    bootstrap(lab_file)
+    until_answered(lab_file)
     assert targets(bootstrap(lab_file)) == []
+
+
+def until_answered(lab_file: Path) -> None:
+    """Run it as a person would: again, when k3s has come up by itself while its guest was being read."""
+    for _ in range(3):
+        try:
+            bootstrap(lab_file)
+        except Refused as exc:
+            if "what is there or what is wanted has changed since" not in str(exc):
+                raise
+        else:
+            return
+    bootstrap(lab_file)
 
 
 def test_overcome(make_twin: MakeTwin, lab_file: Path) -> None:
