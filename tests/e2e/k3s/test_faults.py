@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import CheckFailed, LabError, Refused, StepFailed
+from labkit.systems.k3s.waiting import find_node
 from labkit.twin.client import TwinHandle
-from tests.e2e.k3s.conftest import bootstrap, targets
+from tests.e2e.k3s.conftest import bootstrap, enter, targets
 
 MakeTwin = Callable[..., TwinHandle]
 
@@ -92,7 +93,14 @@ def test_two_hosts_gone(make_twin: MakeTwin, lab_file: Path) -> None:
 def test_one_host_gone_is_no_reason_to_stop(make_twin: MakeTwin, lab_file: Path) -> None:
     """A server that is away is told, and the others can still be worked on."""
     twin = make_twin(scenario="k3s")
+    lab, access, cluster = enter(lab_file)
     twin.fault("host-down:west")
+
+    def is_missed() -> bool | None:
+        node = find_node(cluster, "three")
+        return None if node is None or node.ready else True
+
+    access.wait(is_missed, what=f"{lab.name} misses three", deadline=600)
     with pytest.raises((CheckFailed, Refused), match="three"):
         bootstrap(lab_file)
     assert targets(bootstrap(lab_file, only=("four",))) == []
