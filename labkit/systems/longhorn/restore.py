@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import StepFailed
+from labkit.errors import StepFailed, counted
 from labkit.facts.longhorn import NAMESPACE, Backup, Volume
 from labkit.lab import Lab
 from labkit.plan import Change
@@ -258,8 +258,8 @@ class RestoreWatch:
         self._cramped = now if self._cramped is None else self._cramped
         if now - self._cramped > self._patience:
             raise StepFailed(
-                f"volume {self._name}: expected room for {volume.replicas} replicas of {volume.size} bytes, got: "
-                f"{volume.unscheduled_because}",
+                f"volume {self._name}: expected room for {counted(volume.replicas, 'replica')} "
+                f"of {volume.size / 2**30:g} GiB, got: {volume.unscheduled_because}",
                 next_step="add a disk or a node, or free room in Longhorn, then run again: the restore is gone on with",
             )
 
