@@ -78,7 +78,7 @@ def test_no_room_ends_the_wait_only_when_it_lasts(watch: RestoreWatch) -> None:
     Time.now = 600.0
     assert watch.look(cramped) is None
     Time.now = 901.0
-    with pytest.raises(StepFailed, match="room for 3 replicas of 1073741824 bytes, got: insufficient storage"):
+    with pytest.raises(StepFailed, match="room for 3 replicas of 1 GiB, got: insufficient storage"):
         watch.look(cramped)
 
 
